@@ -1,0 +1,100 @@
+"""What all records of one scan share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, Final
+
+from orjson import Fragment, dumps
+
+from forwarder.nmap.survey import Document
+from forwarder.seal.canonical import encode
+
+ECS_VERSION: Final = "8.17.0"
+PREFIX = {4: 24, 6: 64}
+"""Prefix length of nmap.target.network by IP version, for a host in none of the configured networks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the configuration says about records."""
+
+    namespace: str = "default"
+    """Of the data streams."""
+    observer: str = ""
+    """Name of the machine that scanned."""
+    observer_ip: str = ""
+    """Address that it scanned from."""
+    vantage: str = "default"
+    """Network position of the scanner."""
+    networks: tuple[str, ...] = ()
+    """Networks in CIDR notation that targets are told apart by."""
+    all_ports: bool = False
+    """Make records of closed and filtered ports, too."""
+    os_accuracy: int = 95
+    """Least accuracy, in percent, at which an OS match becomes host.os."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The input that a scan was read from."""
+
+    path: str
+    """As it was given, or empty for standard input."""
+    sha256: str
+    size: int
+    mtime: str
+    """RFC 3339; the last resort for a record's time."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One scan in one input, with the parts of records that are the same for all of them."""
+
+    document: Document
+    origin: Origin
+    options: Options
+    scan_id: str
+    ecs: Fragment = field(init=False)
+    observer: Fragment = field(init=False)
+    scan: Fragment = field(init=False)
+    time: dict[str, str] = field(init=False)
+    """Source and value of the time of a host that has none of its own."""
+    _networks: list[IPv4Network | IPv6Network] = field(init=False)
+
+    def __post_init__(self) -> None:
+        facts = self.document.run.facts
+        options = self.options
+        self.ecs = Fragment(encode({"version": ECS_VERSION}))
+        observer = {"type": "scanner", "product": facts.get("scanner", "nmap")}
+        if version := facts.get("version"):
+            observer["version"] = version
+        if options.observer:
+            observer["name"] = options.observer
+        if options.observer_ip:
+            observer["ip"] = [options.observer_ip]  # type: ignore[assignment]
+        self.observer = Fragment(encode(observer))
+        self.scan = Fragment(encode({"id": self.scan_id, "vantage": options.vantage}))
+        if "finish" in facts:
+            self.time = {"source": "scan-finish", "value": facts["finish"]}
+        elif "start" in facts:
+            self.time = {"source": "scan-start", "value": facts["start"]}
+        else:
+            self.time = {"source": "file-mtime", "value": self.origin.mtime}
+        networks = [ip_network(text) for text in options.networks]
+        self._networks = sorted(networks, key=lambda network: -network.prefixlen)
+
+    def network(self, ip: str) -> str:
+        """Return the most specific configured network of an address, else its /24 or /64."""
+        address = ip_address(ip)
+        for network in self._networks:
+            if address in network:
+                return str(network)
+        return str(ip_network(f"{ip}/{PREFIX[address.version]}", strict=False))
+
+    def stream(self, dataset: str) -> dict[str, Any]:
+        """Return the members that tell the records of a dataset."""
+        name = f"nmap.{dataset}"
+        stream = {"type": "logs", "dataset": name, "namespace": self.options.namespace}
+        return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs}

@@ -1,0 +1,214 @@
+"""Host and port records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from orjson import Fragment
+
+from forwarder.ecs import fit
+from forwarder.ecs.context import Context
+from forwarder.ecs.identity import event_id, host_id
+from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
+from forwarder.ecs.tally import Tally
+from forwarder.nmap.reader import Host
+from forwarder.seal.canonical import encode
+
+OS_TYPES: Final = {
+    "linux": "linux",
+    "android": "android",
+    "windows": "windows",
+    "ios": "ios",
+    "mac os x": "macos",
+    "macos": "macos",
+    "freebsd": "unix",
+    "openbsd": "unix",
+    "netbsd": "unix",
+    "dragonfly bsd": "unix",
+    "solaris": "unix",
+    "opensolaris": "unix",
+    "aix": "unix",
+    "hp-ux": "unix",
+    "irix": "unix",
+}
+"""nmap's OS family, lower-case → ECS host.os.type. Cisco's IOS is not Apple's: its class names the vendor."""
+EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]}
+
+
+class HostMapper:
+    """Makes the records of one scan's hosts, and adds them to its tally."""
+
+    def __init__(self, context: Context, tally: Tally) -> None:
+        self._context = context
+        self._tally = tally
+        self._scanned = Scanned(context.document.run.facts.get("info", []))
+        self._port_parts = context.stream("port") | {"observer": context.observer}
+        self._host_parts = context.stream("host") | {"observer": context.observer}
+        if context.options.observer_ip:
+            self._port_parts["source"] = {"ip": context.options.observer_ip}
+
+    def records(self, host: Host) -> Iterator[bytes]:
+        """Yield a host's port records in nmap's order, then its own record, as canonical JSON."""
+        subject = _Subject(self._context, host.head)
+        ports = PortTally()
+        repeated: dict[str, int] = {}
+        for port in host.ports():
+            ports.add(port)
+            name = port.pop("id")
+            n = repeated[name] = repeated.get(name, -1) + 1
+            if self._context.options.all_ports or port.get("state") not in UNREMARKABLE:
+                yield fit.line(self._port(subject, host.ordinal, port, name, n))
+        body = host.body()
+        yield fit.line(self._host(subject, host, body, ports))
+        self._tally.add(
+            subject.network,
+            body.get("end", ""),
+            up=body.get("state") == "up",
+            damaged=bool(host.damage),
+            open_ports=ports.open_count,
+        )
+
+    def _port(self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
+        service = port.get("service", {})
+        label = service.get("name")
+        network = dict(subject.network_parts)
+        destination = dict(subject.destination)
+        words = [name, port.get("state"), label, service.get("product"), service.get("version"), "on", subject.label]
+        nmap: dict[str, Any] = {
+            "scan": self._context.scan,
+            "target": subject.target,
+            "time": subject.time,
+            "host": {"ordinal": ordinal},
+            "port": port,
+        }
+        if script := port.pop("script", None):
+            nmap["script"] = script
+        if odd := port.pop("unparsed", None):
+            nmap["unparsed"] = odd
+        protocol = port.get("protocol")
+        if protocol == "ip":
+            network["iana_number"] = str(port.get("number"))
+        elif protocol:
+            network["transport"] = protocol
+            if "number" in port:
+                destination["port"] = port["number"]
+        record = {
+            "@timestamp": subject.timestamp,
+            "destination": destination,
+            "event": EVENT
+            | {
+                "category": ["host", "network"],
+                "dataset": "nmap.port",
+                "id": event_id(self._context.scan_id, "port", ordinal, name, n),
+            },
+            "host": subject.host,
+            "message": " ".join(filter(None, words)),
+            "network": network,
+            "nmap": nmap,
+            "related": subject.related,
+        } | self._port_parts
+        if label:
+            network["protocol"] = label.lower()
+            record["service"] = {"type": label.lower()}
+            if version := service.get("version"):
+                record["service"]["version"] = version
+        return record
+
+    def _host(self, subject: _Subject, host: Host, body: dict[str, Any], ports: PortTally) -> dict[str, Any]:
+        body = dict(body)
+        nmap: dict[str, Any] = {"scan": self._context.scan, "target": subject.target, "time": subject.time}
+        for name in ("script", "unparsed"):
+            if value := body.pop(name, None):
+                nmap[name] = value
+        ecs_host = dict(subject.facts)
+        if "uptime" in body and "seconds" in body["uptime"]:
+            ecs_host["uptime"] = body["uptime"]["seconds"]
+        if os := _os(body.get("os", {}), self._context.options.os_accuracy):
+            ecs_host["os"] = os
+        body["ordinal"] = host.ordinal
+        body["port"] = ports.summary(body.pop("extra_ports", []), self._scanned)
+        if host.damage:
+            body["damaged"], body["damage"] = True, host.damage
+        nmap["host"] = body
+        event = EVENT | {
+            "category": ["host"],
+            "dataset": "nmap.host",
+            "id": event_id(self._context.scan_id, "host", host.ordinal),
+        }
+        event |= {name: body[name] for name in ("start", "end") if name in body}
+        return {
+            "@timestamp": subject.timestamp,
+            "event": event,
+            "host": ecs_host,
+            "message": f"{subject.label} is {body.get('state', 'listed')}, {ports.open_count} open ports",
+            "nmap": nmap,
+            "related": subject.related,
+        } | self._host_parts
+
+
+class _Subject:
+    """The scanned host, as every record about it names it."""
+
+    def __init__(self, context: Context, head: dict[str, Any]) -> None:
+        addresses = head.get("address", [])
+        ips = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] != "mac"))
+        macs = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] == "mac"))
+        names = [entry for entry in head.get("hostname", []) if entry.get("name")]
+        domain = _fqdn(names)
+        main = next(iter(ips or macs), "unknown")
+        self.label = f"{domain} ({main})" if domain else main
+        self.facts: dict[str, Any] = {
+            "id": host_id(context.options.vantage, main, next(iter(macs), "")),
+            "name": domain or main,
+        }
+        self.related: dict[str, Any] = {}
+        self.destination: dict[str, Any] = {}
+        self.network_parts: dict[str, str] = {}
+        self.network = ""
+        self.target: dict[str, Any] = {}
+        if ips:
+            self.facts["ip"] = self.related["ip"] = ips
+            self.destination["ip"] = main
+            self.network_parts["type"] = "ipv6" if ":" in main else "ipv4"
+            self.network = context.network(main)
+            self.target["network"] = [self.network]
+        if macs:
+            self.facts["mac"] = macs
+        if names:
+            self.related["hosts"] = list(dict.fromkeys(entry["name"].lower().rstrip(".") for entry in names))
+        if "end" in head:
+            self.timestamp, source = head["end"], "host-end"
+        else:
+            self.timestamp, source = context.time["value"], context.time["source"]
+        self.time = {"source": source}
+        self.host = Fragment(encode(self.facts))
+
+
+def _fqdn(names: list[dict[str, str]]) -> str:
+    """Return the lower-case name that a host is known by: what the DNS says, else what the user typed."""
+    for kind in ("PTR", "user"):
+        for entry in names:
+            name = entry["name"].lower().rstrip(".")
+            if entry.get("type", "PTR") == kind and "." in name:
+                return name
+    return ""
+
+
+def _os(os: dict[str, Any], accuracy: int) -> dict[str, Any]:
+    """Return host.os for the best match, if nmap is sure enough of it."""
+    matches = [match for match in os.get("match", []) if match.get("accuracy", 0) >= accuracy]
+    if not matches:
+        return {}
+    best = max(matches, key=lambda match: match["accuracy"])
+    found = {"full": best["name"]} if "name" in best else {}
+    if classes := best.get("class"):
+        family = classes[0].get("family", "")
+        if family:
+            found |= {"family": family.lower(), "name": family}
+        if generation := classes[0].get("generation"):
+            found["version"] = generation
+        kind = OS_TYPES.get(family.lower())
+        if kind and not (kind == "ios" and classes[0].get("vendor") != "Apple"):
+            found["type"] = kind
+    return found

@@ -1,0 +1,23 @@
+"""Ids of records and hosts; docs/SEALED_ARCHIVE.md, section 10."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+SCHEME = "nmap-forwarder/id/v1"
+HOST_SCHEME = "nmap-forwarder/host/v1"
+
+
+def event_id(scan_id: str, dataset: str, ordinal: int | str = "", port: str = "", n: int = 0) -> str:
+    """Return event.id, hex: the same content has the same id, whenever and wherever it is read."""
+    return sha256(f"{SCHEME}\n{scan_id}\n{dataset}\n{ordinal}\n{port}\n{n}".encode()).hexdigest()
+
+
+def host_id(vantage: str, ip: str, mac: str = "") -> str:
+    """Return host.id, 32 hex digits.
+
+    nmap knows a MAC address only of a host on its own link, where it identifies the host better than an address
+    does; private addresses name different hosts from different vantage points.
+    """
+    subject = f"mac:{mac}" if mac else f"ip:{ip}"
+    return sha256(f"{HOST_SCHEME}\n{vantage}\n{subject}".encode()).hexdigest()[:32]

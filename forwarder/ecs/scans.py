@@ -1,0 +1,144 @@
+"""Scan records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import PurePath
+from typing import Any, Final
+
+from forwarder.ecs import fit
+from forwarder.ecs.context import Context
+from forwarder.ecs.identity import event_id
+from forwarder.ecs.tally import Tally
+from forwarder.nmap import ranges
+
+COVERED: Final = ("tcp", "udp", "sctp", "ip")
+NANOSECONDS: Final = 1_000_000_000
+
+
+def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: str = "") -> tuple[str, bytes]:
+    """Make the record of one scan.
+
+    Args:
+        context: the scan.
+        tally: totals over all its hosts.
+        supersedes: event.id of the record made when less of the scan was there.
+        diverges_from: the known scan that this one begins like, but is not.
+
+    Returns:
+        (event.id, canonical JSON).
+    """
+    document = context.document
+    facts = dict(document.run.facts)
+    identity = event_id(context.scan_id, "scan", n=document.length)
+    outcome = "unknown" if document.cut else "failure" if facts.get("exit") == "error" else "success"
+    event: dict[str, Any] = {
+        "action": {"unknown": "scan-incomplete", "failure": "scan-failed", "success": "scan-completed"}[outcome],
+        "category": ["network"],
+        "dataset": "nmap.scan",
+        "id": identity,
+        "kind": "event",
+        "module": "nmap",
+        "outcome": outcome,
+        "provider": "nmap",
+        "type": ["info"],
+    }
+    event |= _times(facts, tally, cut=bool(document.cut))
+    source, timestamp = _timestamp(context, facts, tally)
+    nmap = {"scan": _scan(context, facts, tally), "time": {"source": source}}
+    if supersedes:
+        nmap["scan"]["supersedes"] = supersedes
+    if diverges_from:
+        nmap["scan"]["diverges_from"] = diverges_from
+    if tally.networks:
+        nmap["target"] = {"network": tally.networks}
+    if scripts := document.run.scripts():
+        nmap["script"] = scripts
+    if odd := document.run.odd:
+        nmap["unparsed"] = odd
+    if dropped := document.run.dropped:
+        nmap["truncated"] = sorted(f"nmap.scan.{name}" for name in dropped)
+    result = {
+        "@timestamp": timestamp,
+        "event": event,
+        "file": _file(context),
+        "message": _message(facts, tally, document.cut),
+        "nmap": nmap,
+        "observer": context.observer,
+        "related": {"hash": [context.origin.sha256]},
+    } | context.stream("scan")
+    if args := facts.get("args"):
+        result["process"] = {"command_line": args, "name": facts.get("scanner", "nmap")}
+    if error := facts.get("error"):
+        result["error"] = {"message": error}
+    return identity, fit.line(result)
+
+
+def _scan(context: Context, facts: dict[str, Any], tally: Tally) -> dict[str, Any]:
+    """Return nmap.scan: nmap's facts, and ours about its file."""
+    document = context.document
+    scan = facts | {
+        "id": context.scan_id,
+        "vantage": context.options.vantage,
+        "complete": not document.cut,
+        "document": {"index": document.index, "offset": document.start, "bytes": document.length},
+        "hosts": facts.get("hosts", {})
+        | {
+            "recorded": tally.hosts,
+            "recorded_up": tally.up,
+            "damaged": tally.damaged,
+        },
+        "open_ports": tally.open_ports,
+    }
+    if document.cut:
+        scan["incomplete_reason"] = document.cut
+    if document.run.damage:
+        scan["damage"] = document.run.damage
+    if types := sorted({entry["type"] for entry in facts.get("info", []) if "type" in entry}):
+        scan["type"] = types
+    covered = {
+        entry["protocol"]: [{"gte": low, "lte": high} for low, high in zip(found.first, found.last, strict=True)]
+        for entry in facts.get("info", [])
+        if entry.get("protocol") in COVERED and (found := ranges.parse(entry.get("ports", "")))
+    }
+    if covered:
+        scan["covered"] = covered
+    return scan
+
+
+def _timestamp(context: Context, facts: dict[str, Any], tally: Tally) -> tuple[str, str]:
+    """Return (nmap.time.source, @timestamp): the scan's end, or as late as a cut one lets us see."""
+    if "finish" not in facts and tally.last_end:
+        return "last-host-end", tally.last_end
+    return context.time["source"], context.time["value"]
+
+
+def _times(facts: dict[str, Any], tally: Tally, *, cut: bool) -> dict[str, Any]:
+    """Return event.start, end and duration."""
+    times = {}
+    start, end = facts.get("start"), facts.get("finish") or (tally.last_end if cut else "")
+    if start:
+        times["start"] = start
+    if end:
+        times["end"] = end
+    if start and end:
+        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+        if seconds >= 0:
+            times["duration"] = int(seconds) * NANOSECONDS
+    return times
+
+
+def _file(context: Context) -> dict[str, Any]:
+    """Return the input that the record was made from."""
+    origin = context.origin
+    found: dict[str, Any] = {"hash": {"sha256": origin.sha256}, "size": origin.size}
+    if origin.path:
+        path = PurePath(origin.path)
+        found |= {"path": origin.path, "name": path.name, "directory": str(path.parent)}
+    return found
+
+
+def _message(facts: dict[str, Any], tally: Tally, cut: str) -> str:
+    what = facts.get("args") or facts.get("scanner", "nmap")
+    how = f"incomplete ({cut})" if cut else facts.get("error") or "complete"
+    return f"{what}: {tally.up} hosts up, {tally.open_ports} open ports, {how}"

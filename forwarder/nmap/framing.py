@@ -1,0 +1,347 @@
+"""Cuts a stream of nmap XML into frames: documents, hosts and the small elements between them.
+
+Works on bytes, before any XML parser: in well-formed XML a `<` cannot stand inside an attribute value, so element
+boundaries are found exactly, and what is not well-formed damages one frame instead of the rest of the file. Memory
+is bounded by the largest frame; a host above SPLIT bytes comes port by port.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+CHUNK: Final = 1 << 20
+"""Bytes read at a time."""
+SPLIT: Final = 4 << 20
+"""A host longer than this is handed over port by port."""
+LIMIT: Final = 16 << 20
+"""Longest frame that is parsed; a longer one is passed over and said to be `too large`."""
+
+TAG_END = re.compile(
+    rb"""[^"'<>]*(?:(?:"[^"<]*(?:"|(?=<))|'[^'<]*(?:'|(?=<)))[^"'<>]*)*(?P<end>[<>])"""
+)
+"""From inside a tag to its `>`, quotes respected; stops at a `<`, which only broken XML has there."""
+NAME = re.compile(rb"</?([A-Za-z_][\w.-]*)")
+STOP = rb"<!--|<!\[CDATA\[|<\?xml\b|<!DOCTYPE|</?nmaprun\b|<host(?=[\s>])"
+"""Marks inside an element: something opaque, or a sign that the element was cut and something else begins."""
+HOST_MARK = re.compile(rb"(?P<own></host\s*>)|" + STOP)
+SKELETON_MARK = re.compile(HOST_MARK.pattern + rb"|<port(?=[\s>])")
+PORT_MARK = re.compile(rb"(?P<own></port\s*>)|</ports\s*>|</host\s*>|<port(?=[\s>])|" + STOP)
+DOCUMENT_MARK = re.compile(rb"(?P<own></nmaprun\s*>)|<!--|<!\[CDATA\[|<\?xml\b|<!DOCTYPE|<nmaprun\b")
+DOCUMENT_START = (b"<?xml", b"<!DOCTYPE", b"<nmaprun")
+OPAQUE = {b"<!--": b"-->", b"<![CDATA[": b"]]>"}
+"""Constructs whose content is no markup, and how they end."""
+
+
+class Stream(Protocol):
+    """What frames are cut from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """One piece of a document.
+
+    Kinds, in the order they can come: `document` (the start tag of nmaprun), then any of `element` (a child that
+    is no host), `host` (a whole host), `host-start`, `port`…, `host-end` (a large host: what precedes its first
+    port; each port; the host without its ports), `cut-host` (the input ends inside it), and last `end`.
+    `refused` stands for a whole document that declares entities.
+    """
+
+    kind: str
+    start: int
+    """Offset of the first byte in the stream."""
+    end: int
+    """Offset after the last byte."""
+    data: bytes = b""
+    problem: str = ""
+    """What is wrong with it: `cut` (its end tag is missing), `too large`."""
+    lost: int = 0
+    """Ports of a large host that were too large to keep (host-end only)."""
+
+
+class Framer:
+    """Iterates over the frames of a stream.
+
+    Args:
+        stream: UTF-8 bytes.
+        consumed: called with all bytes of the stream, in order, as they are passed; when a frame is yielded, every
+            byte up to its end has been.
+    """
+
+    def __init__(self, stream: Stream, consumed: Callable[[bytes], object] | None = None) -> None:
+        self._stream = stream
+        self._consumed = consumed
+        self._buffer = b""
+        self._position = 0
+        self._base = 0
+        self._ended = False
+        self._open = False
+        self._entities = False
+        self.root = ""
+        """Name of the first element, to tell what a file is that holds no nmaprun."""
+        self.external = ""
+        """System identifier of a document type that is not nmap's; never fetched."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the stream passed so far."""
+        return self._base + self._position
+
+    def parts_of_host(self) -> Iterator[Frame]:
+        """Yield the parts of a stream that holds one host and nothing else, as for a large host."""
+        self._fill()
+        yield from self._large_host(0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        while self._seek(b"<"):
+            if self._starts(*OPAQUE):
+                self._pass_opaque()
+            elif self._starts(*DOCUMENT_START) and self._open:
+                yield self._close("cut")
+            elif self._starts(b"<?"):
+                self._take(2)
+            elif self._starts(b"<!"):
+                self._declaration()
+            else:
+                yield from self._tag()
+        if self._open:
+            yield self._close("cut")
+
+    # --- the buffer ---------------------------------------------------------------------------------------
+
+    def _fill(self) -> bool:
+        """Read on; False at the end of the stream. Positions in the buffer become invalid."""
+        if self._ended:
+            return False
+        chunk = self._stream.read(CHUNK)
+        self._ended = not chunk
+        self._base += self._position
+        self._buffer = self._buffer[self._position :] + chunk
+        self._position = 0
+        return not self._ended
+
+    def _starts(self, *prefixes: bytes) -> bool:
+        """Tell whether the next bytes are one of the prefixes."""
+        longest = max(map(len, prefixes))
+        while len(self._buffer) - self._position < longest and self._fill():
+            pass
+        return self._buffer.startswith(prefixes, self._position)
+
+    def _take(self, length: int) -> bytes:
+        """Pass over bytes in the buffer and return them."""
+        data = self._buffer[self._position : self._position + length]
+        self._position += len(data)
+        if self._consumed:
+            self._consumed(data)
+        return data
+
+    def _seek(self, token: bytes) -> bool:
+        """Pass over everything before a token, in bounded memory; False (all passed) when it does not come."""
+        while (found := self._buffer.find(token, self._position)) < 0:
+            self._take(max(0, len(self._buffer) - self._position - len(token) + 1))
+            if not self._fill():
+                self._take(len(self._buffer) - self._position)
+                return False
+        self._take(found - self._position)
+        return True
+
+    def _rest(self) -> int:
+        return len(self._buffer) - self._position
+
+    # --- markup -------------------------------------------------------------------------------------------
+
+    def _tag_length(self) -> tuple[int, bool]:
+        """Return (length of the tag at hand, whether it is well-formed); a broken tag ends before a `<`."""
+        while True:
+            found = TAG_END.match(self._buffer, self._position + 1)
+            if found:
+                whole = found["end"] == b">"
+                return found.end() - self._position - (not whole), whole
+            if self._rest() > LIMIT or not self._fill():
+                return self._rest(), False
+
+    def _declaration(self) -> None:
+        """Pass over `<!DOCTYPE …>`; nmap's own has no internal subset, and nobody's may declare entities."""
+        while (end := self._declaration_end()) < 0 and self._rest() <= LIMIT and self._fill():
+            pass
+        data = self._take(end if end > 0 else 2)
+        self._entities = self._entities or b"<!ENTITY" in data
+        external = re.match(rb"""<!DOCTYPE\s+(\S+)\s+(?:SYSTEM|PUBLIC\s+["'][^"']*["'])\s+["']([^"']*)""", data)
+        if external and not (external[1] == b"nmaprun" and external[2].endswith(b"nmap.dtd")):
+            self.external = external[2].decode(errors="replace")
+
+    def _declaration_end(self) -> int:
+        """Return the length of the declaration at hand, or -1 while its end is not in the buffer."""
+        subset = self._buffer.find(b"[", self._position)
+        end = self._buffer.find(b">", self._position)
+        if 0 <= subset < end:
+            close = re.compile(rb"\]\s*>").search(self._buffer, subset)
+            return close.end() - self._position if close else -1
+        return end + 1 - self._position if end >= 0 else -1
+
+    def _tag(self) -> Iterator[Frame]:
+        """Handle the start or end tag at hand."""
+        while self._rest() < 64 and self._fill():  # noqa: PLR2004 - more than any name we look for
+            pass
+        found = NAME.match(self._buffer, self._position)
+        if not found:
+            self._take(1)
+            return
+        name = found[1]
+        closing = found[0].startswith(b"</")
+        self.root = self.root or name.decode(errors="replace")
+        if name == b"nmaprun" and closing:
+            length, _ = self._tag_length()
+            self._take(length)
+            if self._open:
+                yield self._close("")
+        elif name == b"nmaprun" and self._entities:
+            start, self._entities = self.offset, False
+            self._pass_over(DOCUMENT_MARK, 8)
+            yield Frame("refused", start, self.offset)
+        elif name == b"nmaprun":
+            start = self.offset
+            length, whole = self._tag_length()
+            self._open = True
+            data = self._take(length)
+            yield Frame("document", start, self.offset, data, "" if whole else "cut")
+            if data.endswith(b"/>"):
+                yield self._close("")
+        elif closing or not self._open:
+            length, _ = self._tag_length()
+            self._take(max(length, 1))
+        elif name == b"host":
+            yield from self._host()
+        else:
+            yield self._element(name)
+
+    def _close(self, problem: str) -> Frame:
+        self._open = False
+        return Frame("end", self.offset, self.offset, b"", problem)
+
+    def _element(self, name: bytes) -> Frame:
+        """Return the child of nmaprun at hand, which is no host."""
+        start = self.offset
+        length, whole = self._tag_length()
+        tag = self._buffer[self._position : self._position + length]
+        if not whole or tag.endswith(b"/>"):  # broken, or empty
+            return Frame("element", start, start + length, self._take(length), "" if whole else "cut")
+        marks = re.compile(rb"(?P<own></" + re.escape(name) + rb"\s*>)|" + STOP)
+        length, mark = self._find_end(marks, length)
+        if not mark and length > LIMIT:
+            self._pass_over(marks, length)
+            return Frame("element", start, self.offset, b"", "too large")
+        data = self._take(length)
+        return Frame("element", start, start + length, data, "" if mark.startswith(b"</" + name) else "cut")
+
+    def _find_end(self, marks: re.Pattern[bytes], length: int, limit: int = LIMIT) -> tuple[int, bytes]:
+        """Look for the end of the element at hand from `length` bytes on.
+
+        Returns:
+            (length of the element, the mark that ended it). The element's own end tag belongs to it, any other mark
+            does not. The mark is empty at the end of the stream, or when more than `limit` bytes went by.
+        """
+        while True:
+            found = marks.search(self._buffer, self._position + length)
+            if found and found[0] not in OPAQUE:
+                return (found.end() if found["own"] else found.start()) - self._position, found[0]
+            if found and (end := self._opaque_end(found[0], found.end())):
+                length = end - self._position
+                continue
+            # A mark may be cut by the end of the buffer: look at the last bytes again.
+            resume = found.start() - self._position if found else max(length, self._rest() - 16)
+            if self._rest() <= limit and self._fill():
+                length = resume
+            elif found:  # a comment that never ends is no comment
+                length = found.end() - self._position
+            else:
+                return self._rest(), b""
+
+    def _pass_over(self, marks: re.Pattern[bytes], length: int) -> bytes:
+        """Pass over the element at hand from `length` bytes on, however long it is; return the mark that ended it."""
+        self._take(length)
+        mark = b""
+        while not mark and (self._rest() or self._fill()):
+            length, mark = self._find_end(marks, 0)
+            self._take(length)
+        return mark
+
+    def _pass_opaque(self) -> None:
+        """Pass over the comment or CDATA section at hand; only its mark when it never ends."""
+        mark = next(mark for mark in OPAQUE if self._starts(mark))
+        while not (end := self._opaque_end(mark, self._position)) and self._rest() <= LIMIT and self._fill():
+            pass
+        self._take(end - self._position if end else len(mark))
+
+    def _opaque_end(self, mark: bytes, position: int) -> int:
+        """Return where a comment or CDATA section ends in the buffer, 0 when that is not in it."""
+        close = OPAQUE[mark]
+        end = self._buffer.find(close, position)
+        return end + len(close) if end >= 0 else 0
+
+    # --- hosts --------------------------------------------------------------------------------------------
+
+    def _host(self) -> Iterator[Frame]:
+        """Yield the host at hand, whole or in parts."""
+        start = self.offset
+        end = self._buffer.find(b"</host>", self._position)
+        length, mark = end + 7 - self._position, b"</host>"
+        # The usual host is in the buffer and holds nothing that could hide its end: no need to look at each mark.
+        plain = end >= 0 and length <= SPLIT
+        if plain:
+            data = self._buffer[self._position : self._position + length]
+            plain = not (b"nmaprun" in data or b"<!" in data or b"<?" in data)
+            plain = plain and data.find(b"<host ", 1) < 0 and data.find(b"<host>", 1) < 0
+        if not plain:
+            length, mark = self._find_end(HOST_MARK, 5, SPLIT)
+            if length > SPLIT:
+                yield from self._large_host(start)
+                return
+            data = self._buffer[self._position : self._position + length]
+        self._take(length)
+        problem = "" if mark.startswith(b"</host") else "cut"
+        yield Frame("host" if mark else "cut-host", start, self.offset, data, problem)
+
+    def _large_host(self, start: int) -> Iterator[Frame]:
+        """Yield a large host port by port; what is not a port is gathered, up to LIMIT bytes."""
+        skeleton, problem, lost, mark = bytearray(), "", 0, b"<port"
+        length = 5  # past its own `<host`
+        while mark.startswith(b"<port"):
+            length, mark = self._find_end(SKELETON_MARK, length)
+            data = self._take(length)
+            if not mark and length > LIMIT:
+                mark = self._pass_over(SKELETON_MARK, 0)
+            if len(skeleton) + length <= LIMIT:
+                skeleton += data
+            else:
+                problem = "too large"
+            if start >= 0:
+                yield Frame("host-start", start, self.offset, bytes(skeleton))
+                first, start = start, -1
+            if mark.startswith(b"<port"):
+                port = self._port()
+                lost += not port.data
+                yield port
+            length = 0
+        if mark:
+            problem = problem or ("" if mark.startswith(b"</host") else "cut")
+            yield Frame("host-end", first, self.offset, bytes(skeleton), problem, lost)
+        else:
+            yield Frame("cut-host", first, self.offset, bytes(skeleton), "cut")
+
+    def _port(self) -> Frame:
+        """Return the port element at hand; without data when it is too large."""
+        start = self.offset
+        length, whole = self._tag_length()
+        if whole and self._buffer.endswith(b"/>", self._position, self._position + length):
+            return Frame("port", start, start + length, self._take(length))
+        length, mark = self._find_end(PORT_MARK, max(length, 5))
+        if not mark and length > LIMIT:
+            self._pass_over(PORT_MARK, length)
+            return Frame("port", start, self.offset, b"", "too large")
+        return Frame("port", start, start + length, self._take(length), "" if mark.startswith(b"</port>") else "cut")

@@ -1,0 +1,139 @@
+"""Attribute values of nmap's XML as typed values; what does not fit its type is kept as it was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from time import gmtime, strftime
+from typing import Any, Final
+from xml.etree.ElementTree import Element, tostring
+
+LAST_SECOND: Final = 253402300799
+"""9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
+MAX_UNPARSED: Final = 100
+"""Oddities kept for one record; evidence holds all."""
+MAX_UNPARSED_LENGTH: Final = 1000
+"""Characters kept of one oddity."""
+LARGEST_PORT: Final = 65535
+
+FRACTION = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,9})?")
+DECIMALS: Final = 4
+"""Decimals kept of a fraction: nmap writes two, and from 1e-5 on JSON writers differ in their use of exponents."""
+
+Convert = Callable[[str], Any]
+Table = dict[str, tuple[str, Convert | None]]
+"""XML attribute → (our name, conversion or None for text)."""
+UNKNOWN: Final[tuple[str, None]] = ("", None)
+
+
+def integer(text: str) -> int:
+    """Return a decimal integer of up to 15 digits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = text.removeprefix("-")
+    if digits.isdigit() and digits.isascii() and len(digits) <= 15:  # noqa: PLR2004 - within 2^53
+        return int(text)
+    raise ValueError(text)
+
+
+def natural(text: str) -> int:
+    """Return a decimal integer that is not negative.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if text.isdigit():
+        return integer(text)
+    raise ValueError(text)
+
+
+def port_number(text: str) -> int:
+    """Return a port or IP protocol number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = natural(text)
+    if number > LARGEST_PORT:
+        raise ValueError(text)
+    return number
+
+
+def number(text: str) -> float:
+    """Return a decimal fraction, an int where it is integral (RFC 8785 writes 7.0 as 7).
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not FRACTION.fullmatch(text):
+        raise ValueError(text)
+    value = round(float(text), DECIMALS)
+    return int(value) if value.is_integer() else value
+
+
+def boolean(text: str) -> bool:
+    """Return nmap's `true`, `1`, `false` or `0`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text not in {"true", "false", "1", "0"}:
+        raise ValueError(text)
+    return text in {"true", "1"}
+
+
+def address(text: str) -> str:
+    """Return an IPv4 or IPv6 address in its usual form, without the zone of a link-local one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return str(ip_address(text.partition("%")[0]))
+
+
+def moment(text: str) -> str:
+    """Return seconds since 1970 as RFC 3339 in UTC with milliseconds; zero means unknown.
+
+    Raises:
+        ValueError: it is no such time.
+    """
+    seconds = natural(text)
+    if not 0 < seconds <= LAST_SECOND:
+        raise ValueError(text)
+    return strftime("%Y-%m-%dT%H:%M:%S.000Z", gmtime(seconds))
+
+
+def mac(text: str) -> str:
+    """Return a MAC address as ECS writes it: upper-case, with dashes."""
+    return text.upper().replace(":", "-")
+
+
+def take(element: Element, table: Table, into: dict[str, Any], odd: list[str]) -> None:
+    """Put an element's attributes into a dict under our names; unknown or ill-typed ones into `odd`."""
+    for key, text in element.attrib.items():
+        name, convert = table.get(key, UNKNOWN)
+        if not text:
+            continue
+        if name and convert is None:
+            into[name] = text
+            continue
+        try:
+            if convert is None:
+                raise ValueError(text)
+            into[name] = convert(text)
+        except ValueError:
+            note(odd, f"{element.tag}/@{key}={text}")
+
+
+def take_markup(element: Element, odd: list[str]) -> None:
+    """Keep an element that we do not know as its markup."""
+    note(odd, tostring(element, encoding="unicode").strip())
+
+
+def note(odd: list[str], text: str) -> None:
+    """Add one oddity, within bounds."""
+    if len(odd) < MAX_UNPARSED:
+        odd.append(text[:MAX_UNPARSED_LENGTH])

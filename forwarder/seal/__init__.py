@@ -1,0 +1,1 @@
+"""The sealed format: canonical JSON, Merkle tree, tiles, manifests, signed notes. Pure functions, no files."""

@@ -1,0 +1,74 @@
+"""Merkle trees of RFC 6962, section 2.1: leaf and node hashes, roots, inclusion proofs.
+
+A hash is 32 bytes of SHA-256. The tree of no leaves has the root SHA-256("").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+EMPTY = sha256(b"").digest()
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return SHA-256(0x00 ‖ data)."""
+    return sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return SHA-256(0x01 ‖ left ‖ right)."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root over leaf hashes.
+
+    Pairing neighbours level by level and carrying a lone last node up unchanged gives the same tree as
+    RFC 6962's recursive split at the largest power of two.
+    """
+    if not leaves:
+        return EMPTY
+    level = list(leaves)
+    while len(level) > 1:
+        lone = level[-1:] if len(level) % 2 else []
+        level = [sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+        level += lone
+    return level[0]
+
+
+def split(size: int) -> int:
+    """Return the largest power of two below a size of at least 2."""
+    return 1 << ((size - 1).bit_length() - 1)
+
+
+def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Return the audit path of a leaf (RFC 6962, section 2.1.1), nearest sibling first.
+
+    Raises:
+        IndexError: there is no such leaf.
+    """
+    if not 0 <= index < len(leaves):
+        raise IndexError(index)
+    if len(leaves) == 1:
+        return []
+    k = split(len(leaves))
+    if index < k:
+        return [*inclusion_path(leaves[:k], index), root(leaves[k:])]
+    return [*inclusion_path(leaves[k:], index - k), root(leaves[:k])]
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """Return the root that an audit path leads to, or None when the path has the wrong length."""
+    if not 0 <= index < size:
+        return None
+    if size == 1:
+        return leaf if not path else None
+    if not path:
+        return None
+    k = split(size)
+    if index < k:
+        left = root_from_path(leaf, index, k, path[:-1])
+        return left and node_hash(left, path[-1])
+    right = root_from_path(leaf, index - k, size - k, path[:-1])
+    return right and node_hash(path[-1], right)

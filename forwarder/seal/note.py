@@ -1,0 +1,152 @@
+"""C2SP signed notes and tlog checkpoints with Ed25519 (c2sp.org/signed-note, c2sp.org/tlog-checkpoint).
+
+A note is UTF-8 text that ends in a newline, an empty line, and lines `— <name> <base64(key id ‖ signature)>`.
+A checkpoint is a note whose text is three lines: origin, tree size, base64 of the root hash.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+ED25519 = b"\x01"
+"""Signature type of an Ed25519 key (c2sp.org/signed-note, Signature types)."""
+
+DASH = "\N{EM DASH} "
+KEY_ID_BYTES = 4
+HASH_BYTES = 32
+
+
+class NoteError(ValueError):
+    """Bytes are not a note, a checkpoint or a verifier key, or no signature of the key holds."""
+
+
+class Signer(Protocol):
+    """Whatever can sign as a named key."""
+
+    @property
+    def verifier(self) -> Verifier:
+        """The public half."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte Ed25519 signature over the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A named Ed25519 public key."""
+
+    name: str
+    """Key name; a log's key is named by its origin."""
+    public: bytes
+    """The 32 bytes of RFC 8032."""
+
+    @classmethod
+    def parse(cls, text: str) -> Verifier:
+        """Read `<name>+<hex key id>+<base64(0x01 ‖ public key)>`.
+
+        Raises:
+            NoteError: the text is no Ed25519 verifier key, or its key id does not fit the key.
+        """
+        name, _, rest = text.strip().partition("+")
+        key_id, _, encoded = rest.partition("+")
+        try:
+            key = b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise NoteError("not a verifier key (name+id+base64)") from None
+        if not name or key[:1] != ED25519 or len(key) != 1 + HASH_BYTES:
+            raise NoteError("not an Ed25519 verifier key (name+id+base64)")
+        verifier = cls(name, key[1:])
+        if verifier.key_id.hex() != key_id:
+            raise NoteError(f"the verifier key's id is {verifier.key_id.hex()}, not {key_id}")
+        return verifier
+
+    @property
+    def key_id(self) -> bytes:
+        """First four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)."""
+        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:KEY_ID_BYTES]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(ED25519 + self.public).decode()}"
+
+    def holds(self, signature: bytes, message: bytes) -> bool:
+        """Tell whether a 64-byte signature over a message is this key's."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a log commits to at one size."""
+
+    origin: str
+    size: int
+    """Number of leaves."""
+    root: bytes
+    """Root hash over them, 32 bytes."""
+
+    @property
+    def text(self) -> bytes:
+        """The three signed lines."""
+        return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
+
+    def sign(self, signer: Signer) -> bytes:
+        """Return the whole signed note."""
+        signature = b64encode(signer.verifier.key_id + signer.sign(self.text)).decode()
+        return self.text + f"\n{DASH}{signer.verifier.name} {signature}\n".encode()
+
+
+def open_note(note: bytes, verifier: Verifier) -> bytes:
+    """Return a note's text once a signature of the verifier holds; other keys' signatures are passed over.
+
+    Raises:
+        NoteError: the bytes are no note, or it has no valid signature of this key.
+    """
+    text, separator, block = note.rpartition(b"\n\n")
+    text += b"\n"
+    if not separator or not block.endswith(b"\n"):
+        raise NoteError("not a signed note")
+    try:
+        lines = block.decode().split("\n")[:-1]
+    except UnicodeDecodeError:
+        raise NoteError("not a signed note") from None
+    for line in lines:
+        name, _, encoded = line.removeprefix(DASH).partition(" ")
+        if not line.startswith(DASH) or not name or not encoded:
+            raise NoteError("not a signed note: a signature line is malformed")
+        try:
+            blob = b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise NoteError("not a signed note: a signature is not base64") from None
+        if name == verifier.name and blob[:KEY_ID_BYTES] == verifier.key_id:
+            if verifier.holds(blob[KEY_ID_BYTES:], text):
+                return text
+            raise NoteError(f"the signature of {verifier.name}+{verifier.key_id.hex()} does not hold")
+    raise NoteError(f"not signed by {verifier.name}+{verifier.key_id.hex()}")
+
+
+def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
+    """Return the checkpoint in a signed note of the verifier.
+
+    Raises:
+        NoteError: the note does not hold, or its text is not exactly a checkpoint's three lines.
+    """
+    text = open_note(note, verifier)
+    lines = text.decode(errors="replace").split("\n")
+    try:
+        origin, size, encoded = lines[:-1]
+        checkpoint = Checkpoint(origin, int(size), b64decode(encoded, validate=True))
+    except (ValueError, binascii.Error):
+        raise NoteError("not a checkpoint (origin, size, root)") from None
+    if checkpoint.text != text or len(checkpoint.root) != HASH_BYTES:
+        raise NoteError("not a checkpoint (origin, size, root)")
+    return checkpoint
