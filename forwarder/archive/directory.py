@@ -1,0 +1,71 @@
+"""An archive in a directory: `<directory>/<origin>/<key>`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from forwarder import durable
+from forwarder.archive.interface import POINTER, Archive
+from forwarder.errors import IntegrityError
+
+CHUNK = 1 << 20
+
+
+class DirectoryArchive(Archive):
+    """One log below a directory.
+
+    Args:
+        directory: the archive.
+        origin: the log's origin.
+    """
+
+    def __init__(self, directory: Path, origin: str) -> None:
+        self.root = directory / origin
+
+    @property
+    def place(self) -> str:
+        """The log's directory."""
+        return str(self.root)
+
+    def put(self, key: str, source: Path) -> None:
+        """Link or copy a file; see `Archive.put`."""
+        target = self.root / key
+        try:
+            durable.link(source, target)
+        except FileExistsError:
+            if not _same(source, target):
+                raise IntegrityError(
+                    f"{target} exists and holds other bytes",
+                    "something else writes to this archive; verify it, and give this forwarder its own",
+                ) from None
+
+    def point(self, data: bytes) -> None:
+        """Replace the pointer."""
+        durable.write(self.root / POINTER, data)
+
+    def open(self, key: str) -> IO[bytes]:
+        """Open an object; see `Archive.open`."""
+        return (self.root / key).open("rb")
+
+    def keys(self) -> Iterator[str]:
+        """Yield all keys."""
+        for directory, _, names in os.walk(self.root):
+            below = Path(directory).relative_to(self.root)
+            for name in names:
+                yield (below / name).as_posix()
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Tell whether two files hold the same bytes."""
+    if one.samefile(other):
+        return True
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while chunk := a.read(CHUNK):
+            if chunk != b.read(CHUNK):
+                return False
+    return True

@@ -1,0 +1,249 @@
+"""Settings: flag > environment > TOML file > default. One table of keys; every value is checked once, here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from forwarder.errors import UsageError
+
+ENVIRONMENT: Final = "NMAP_FORWARDER_"
+ORIGIN = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting."""
+
+    name: str
+    """In the file, with its table before a dot."""
+    default: Any
+    check: Callable[[Any], Any]
+    """Returns the value as it is used; raises ValueError with what it should be."""
+    help: str
+
+    @property
+    def variable(self) -> str:
+        """Name of its environment variable."""
+        return ENVIRONMENT + self.name.replace(".", "_").upper()
+
+    @property
+    def attribute(self) -> str:
+        """Name of its flag's value among parsed arguments."""
+        return self.name.replace(".", "_")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("a text")  # noqa: TRY004 - one kind of error for every bad value
+    return value
+
+
+def _path(value: Any) -> Path | None:
+    return Path(_text(value)).expanduser() if value else None
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < float("inf") or isinstance(value, bool):
+        raise ValueError("a number that is not negative")
+    return seconds
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isdigit():
+        raise ValueError("a whole number")
+    return int(value)
+
+
+def _percent(value: Any) -> int:
+    if (percent := _count(value)) > 100:  # noqa: PLR2004
+        raise ValueError("a percentage from 0 to 100")
+    return percent
+
+
+def _one_of(*values: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in values:
+            raise ValueError(" or ".join(f'"{text}"' for text in values))
+        return str(value)
+
+    return check
+
+
+def _origin(value: Any) -> str:
+    text = _text(value)
+    if text and (not ORIGIN.fullmatch(text) or {".", ".."} & set(text.split("/"))):
+        raise ValueError("parts of a-z 0-9 . _ - joined by /")
+    return text
+
+
+def _namespace(value: Any) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.]{0,99}", _text(value)):
+        raise ValueError("a data stream namespace (a-z 0-9 _ . only)")
+    return str(value)
+
+
+def _address(value: Any) -> str:
+    try:
+        return str(ipaddress.ip_address(_text(value))) if value else ""
+    except ValueError:
+        raise ValueError("an IP address") from None
+
+
+def _networks(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    try:
+        return tuple(str(ipaddress.ip_network(str(item).strip())) for item in items if str(item).strip())
+    except (TypeError, ValueError):
+        raise ValueError("networks in CIDR notation") from None
+
+
+KEYS: Final = (
+    Key("state_dir", "", _path, "Where the key, the ledger and work in progress are kept."),
+    Key("archive", "", _path, "Directory of the sealed archive; by default `archive` in the state directory."),
+    Key("origin", "", _origin, "Name of this forwarder's log. Fixed when the key is made."),
+    Key("namespace", "default", _namespace, "Namespace of the data streams that records are meant for."),
+    Key("lock_wait", 10, _seconds, "Seconds to wait for another process that uses the state directory."),
+    Key("intake.settle", 60, _seconds, "Seconds that a file without an end must be unchanged before it is read as cut."),
+    Key("intake.max_bytes", 64 << 30, _count, "Largest input, decompressed, in bytes."),
+    Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
+    Key("observer.ip", "", _address, "Address that it scans from."),
+    Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
+    Key("target.networks", (), _networks, "Networks (CIDR) that targets are told apart by; else /24 and /64."),
+    Key(
+        "records.ports",
+        "open",
+        _one_of("open", "all"),
+        'Ports with a record of their own: "open" (all but closed and filtered ones) or "all" that nmap lists.',
+    ),
+    Key("records.os_accuracy", 95, _percent, "Least accuracy in percent at which an OS guess becomes host.os."),
+    Key("seal.heartbeat_hours", 24, _seconds, "Hours of silence after which an empty batch is sealed; 0: never."),
+    Key(
+        "privacy.evidence",
+        "full",
+        _one_of("full", "hash-only"),
+        'What the archive keeps of the raw input: "full" or "hash-only".',
+    ),
+)
+BY_NAME: Final = {key.name: key for key in KEYS}
+
+
+class Settings(Mapping[str, Any]):
+    """The settings of one run, by key.
+
+    Args:
+        flags: values from the command line by `Key.attribute`; None where a flag was not given.
+        config: the file that the user named, None for the usual one.
+        environment: usually os.environ.
+
+    Raises:
+        UsageError: a value is not what its key needs, a key is unknown, or the file cannot be read.
+    """
+
+    def __init__(
+        self, flags: Mapping[str, Any], config: str | None = None, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        named = config or environment.get(ENVIRONMENT + "CONFIG")
+        self.file = Path(named) if named else default_config(environment)
+        from_file = _read(self.file, required=bool(named))
+        self._values: dict[str, Any] = {}
+        for key in KEYS:
+            value, source = key.default, "default"
+            if key.name in from_file:
+                value, source = from_file[key.name], str(self.file)
+            if key.variable in environment:
+                value, source = environment[key.variable], key.variable
+            if flags.get(key.attribute) is not None:
+                value, source = flags[key.attribute], "command line"
+            try:
+                self._values[key.name] = key.check(value)
+            except ValueError as error:
+                raise UsageError(f"{key.name} = {value!r} ({source}) must be {error}") from None
+        self._values["state_dir"] = self["state_dir"] or default_state_dir(environment)
+        self._values["archive"] = self["archive"] or self["state_dir"] / "archive"
+        self._values["observer.name"] = self["observer.name"] or socket.gethostname().lower()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def default_config(environment: Mapping[str, str]) -> Path:
+    """Return the usual configuration file: the system's, if there is one or we are root; else the user's."""
+    system = Path("/etc/nmap-forwarder/config.toml")
+    if os.geteuid() == 0 or system.exists():
+        return system
+    return _xdg(environment, "XDG_CONFIG_HOME", ".config") / "config.toml"
+
+
+def default_state_dir(environment: Mapping[str, str]) -> Path:
+    """Return the usual state directory."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/nmap-forwarder")
+    return _xdg(environment, "XDG_STATE_HOME", ".local/state")
+
+
+def _xdg(environment: Mapping[str, str], variable: str, below_home: str) -> Path:
+    base = environment.get(variable) or ""
+    return (Path(base) if base.startswith("/") else Path.home() / below_home) / "nmap-forwarder"
+
+
+def _read(file: Path, *, required: bool) -> dict[str, Any]:
+    """Return a file's keys with their tables before a dot."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required:
+            raise UsageError(f"{file}: no such configuration file", "nmap-forwarder init makes one") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: cannot be read ({error})") from None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file}: {error}") from None
+    found: dict[str, Any] = {}
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}": item for inner, item in value.items()}
+        else:
+            found[name] = value
+    if unknown := sorted(found.keys() - BY_NAME.keys()):
+        raise UsageError(f"{file}: unknown key {unknown[0]}", f"known are {', '.join(BY_NAME)}")
+    return found
+
+
+def sample() -> str:
+    """Return a configuration file that says nothing, but explains every key."""
+    lines = [
+        "# Configuration of nmap-forwarder. Every key can also be given by its environment variable;",
+        "# most have a command-line flag. What is commented out shows the default.",
+    ]
+    table = ""
+    for key in KEYS:
+        before, _, name = key.name.rpartition(".")
+        if before != table:
+            lines += ["", f"[{before}]"]
+            table = before
+        lines += ["", f"# {key.help}", f"# {key.variable}", f"# {name} = {_toml(key.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,308 @@
+"""What the forwarder knows: inputs, scans, batches, the log's tree. SQLite in WAL mode, every commit synced.
+
+All of it but the order of work could be made again from the archive; losing it loses no sealed record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from forwarder.errors import TemporaryError, UsageError
+from forwarder.seal import merkle, tiles
+
+SCHEMA_VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE input (             -- each content that was read or is to be read
+    raw_sha256 TEXT PRIMARY KEY,
+    raw_bytes INTEGER NOT NULL,
+    stored_sha256 TEXT NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    path TEXT NOT NULL,          -- under which it was first seen
+    mtime TEXT NOT NULL,
+    note TEXT NOT NULL,
+    state TEXT NOT NULL,         -- spooled, read, rejected
+    reason TEXT NOT NULL,        -- of a rejection
+    anchored INTEGER NOT NULL    -- its evidence is in the archive
+) WITHOUT ROWID;
+CREATE TABLE file (              -- what a path was when it was looked at last: saves reading it again
+    path TEXT PRIMARY KEY,
+    stat TEXT NOT NULL,
+    raw_sha256 TEXT,             -- NULL: left for a later run
+    reason TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE scan (              -- how far each scan is sealed
+    scan_id TEXT PRIMARY KEY,
+    raw_sha256 TEXT NOT NULL,    -- the input that it was read from last
+    start INTEGER NOT NULL,      -- offset of the document in it
+    next_host INTEGER NOT NULL,
+    skip INTEGER NOT NULL,       -- records of that host that are sealed already
+    prefix_length INTEGER NOT NULL,
+    prefix_sha256 TEXT NOT NULL, -- of the document through its last complete host
+    tally TEXT NOT NULL,         -- JSON, over the hosts before next_host
+    record_id TEXT NOT NULL,     -- event.id of its newest scan record
+    length INTEGER NOT NULL,     -- of the document when that record was made
+    reader_version INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE batch (
+    sequence INTEGER PRIMARY KEY,
+    manifest_sha256 TEXT NOT NULL,
+    first_record INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    created TEXT NOT NULL,
+    state TEXT NOT NULL          -- intent, sealed, anchored
+);
+CREATE TABLE node (              -- hashes of the log's tree at the levels of its tiles
+    level INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    PRIMARY KEY (level, place)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One content in the spool."""
+
+    raw_sha256: str
+    raw_bytes: int
+    stored_sha256: str
+    stored_bytes: int
+    path: str
+    mtime: str
+    note: str = ""
+    state: str = "spooled"
+    reason: str = ""
+    anchored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How far one scan is sealed."""
+
+    scan_id: str
+    raw_sha256: str
+    start: int
+    next_host: int
+    skip: int
+    prefix_length: int
+    prefix_sha256: str
+    tally: dict[str, Any]
+    record_id: str
+    length: int
+    reader_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of the log."""
+
+    sequence: int
+    manifest_sha256: str
+    first_record: int
+    records: int
+    created: str
+    state: str
+
+
+class Ledger:
+    """The ledger of a state directory.
+
+    Args:
+        path: the database; made when it is not there.
+
+    Raises:
+        UsageError: it was made by a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version > SCHEMA_VERSION:
+            raise UsageError(f"{path} was made by a newer version", "upgrade nmap-forwarder")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all or nothing of what is done inside durable."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _put(self, table: str, row: dict[str, Any]) -> None:
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        self._db.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", list(row.values()))  # noqa: S608 - our own names
+
+    # --- inputs -------------------------------------------------------------------------------------------
+
+    def input(self, raw_sha256: str) -> Input | None:
+        """Return what is known of a content."""
+        row = self._db.execute("SELECT * FROM input WHERE raw_sha256 = ?", (raw_sha256,)).fetchone()
+        return Input(*row) if row else None
+
+    def inputs(self, state: str) -> list[Input]:
+        """Return the inputs in a state, in the order of their paths."""
+        rows = self._db.execute("SELECT * FROM input WHERE state = ? ORDER BY path, raw_sha256", (state,))
+        return [Input(*row) for row in rows]
+
+    def add_input(self, item: Input) -> None:
+        """Remember an input that is now in the spool, or was rejected."""
+        self._put("input", {name: getattr(item, name) for name in Input.__slots__})
+
+    def finish_input(self, raw_sha256: str, state: str, reason: str = "") -> None:
+        """Say what became of an input."""
+        self._db.execute("UPDATE input SET state = ?, reason = ? WHERE raw_sha256 = ?", (state, reason, raw_sha256))
+
+    def set_evidence_anchored(self, raw_sha256: str) -> None:
+        """Say that an input's evidence is in the archive."""
+        self._db.execute("UPDATE input SET anchored = 1 WHERE raw_sha256 = ?", (raw_sha256,))
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    def unchanged(self, path: str, stat: os.stat_result) -> Input | None:
+        """Return the input that a file held when it was looked at last, if its status says that it still does."""
+        row = self._db.execute("SELECT stat, raw_sha256 FROM file WHERE path = ?", (path,)).fetchone()
+        return self.input(row[1]) if row and row[1] and row[0] == _stat(stat) else None
+
+    def set_file(self, path: str, stat: os.stat_result, raw_sha256: str | None, reason: str = "") -> None:
+        """Remember what a file held, or why it was left for a later run."""
+        self._put("file", {"path": path, "stat": _stat(stat), "raw_sha256": raw_sha256, "reason": reason})
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """Return (path, reason) of the files that were left for a later run."""
+        rows = self._db.execute("SELECT path, reason FROM file WHERE raw_sha256 IS NULL ORDER BY path")
+        return [(path, reason) for path, reason in rows]
+
+    # --- scans --------------------------------------------------------------------------------------------
+
+    def scan(self, scan_id: str) -> Scan | None:
+        """Return how far a scan is sealed."""
+        row = self._db.execute("SELECT * FROM scan WHERE scan_id = ?", (scan_id,)).fetchone()
+        if not row:
+            return None
+        values = dict(zip(Scan.__slots__, row, strict=True))
+        return Scan(**values | {"tally": json.loads(values["tally"])})
+
+    def set_scan(self, scan: Scan) -> None:
+        """Remember how far a scan is sealed."""
+        row = {name: getattr(scan, name) for name in Scan.__slots__}
+        self._put("scan", row | {"tally": json.dumps(scan.tally)})
+
+    def scans(self) -> int:
+        """Return the number of scans known."""
+        return int(self._db.execute("SELECT count(*) FROM scan WHERE record_id != ''").fetchone()[0])
+
+    # --- batches and the tree -----------------------------------------------------------------------------
+
+    def last_batch(self, *states: str) -> Batch | None:
+        """Return the newest batch, of those in some states if given."""
+        where = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
+        query = f"SELECT * FROM batch {where} ORDER BY sequence DESC LIMIT 1"  # noqa: S608 - our own words
+        row = self._db.execute(query, states).fetchone()
+        return Batch(*row) if row else None
+
+    def batches(self, state: str) -> list[Batch]:
+        """Return the batches in a state, in order."""
+        rows = self._db.execute("SELECT * FROM batch WHERE state = ? ORDER BY sequence", (state,))
+        return [Batch(*row) for row in rows]
+
+    def add_batch(self, batch: Batch) -> None:
+        """Remember a batch together with the leaf that it is in the log."""
+        self._put("batch", {name: getattr(batch, name) for name in Batch.__slots__})
+        self._add_leaf(batch.sequence, merkle.leaf_hash(tiles.entry(batch.sequence, batch.manifest_sha256)))
+
+    def set_batch_state(self, sequence: int, state: str) -> None:
+        """Say how far a batch is."""
+        self._db.execute("UPDATE batch SET state = ? WHERE sequence = ?", (state, sequence))
+
+    def _add_leaf(self, place: int, value: bytes) -> None:
+        level = 0
+        while True:
+            self._put("node", {"level": level, "place": place, "hash": value})
+            if (place + 1) % tiles.WIDTH:
+                return
+            place //= tiles.WIDTH
+            value = merkle.root(self.nodes(level, place * tiles.WIDTH, (place + 1) * tiles.WIDTH))
+            level += 1
+
+    def nodes(self, level: int, first: int, end: int) -> list[bytes]:
+        """Return the hashes of one level from `first` to before `end`."""
+        query = "SELECT hash FROM node WHERE level = ? AND place >= ? AND place < ? ORDER BY place"
+        return [row[0] for row in self._db.execute(query, (level, first, end))]
+
+    def manifests(self, first: int, end: int) -> list[str]:
+        """Return the manifest hashes of some batches, hex."""
+        query = "SELECT manifest_sha256 FROM batch WHERE sequence >= ? AND sequence < ? ORDER BY sequence"
+        return [row[0] for row in self._db.execute(query, (first, end))]
+
+    def root(self, size: int) -> bytes:
+        """Return the root of the log's tree at a size that it has had."""
+        edge, level, count = [], 0, size
+        while count:
+            edge.append(self.nodes(level, count - count % tiles.WIDTH, count))
+            level, count = level + 1, count // tiles.WIDTH
+        return tiles.root(size, edge)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many inputs and batches are in each state, and the number of sealed records."""
+        inputs = dict(self._db.execute("SELECT state, count(*) FROM input GROUP BY state").fetchall())
+        batches = dict(self._db.execute("SELECT state, count(*) FROM batch GROUP BY state").fetchall())
+        return {"inputs": inputs, "batches": batches}
+
+
+def _stat(stat: os.stat_result) -> str:
+    """Return what tells a file's state without reading it; a program cannot set ctime."""
+    return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}"
+
+
+@contextmanager
+def locked(directory: Path, wait: float) -> Iterator[None]:
+    """Hold a state directory's lock; one process at a time may change it.
+
+    Args:
+        directory: the state directory.
+        wait: seconds to wait for another process.
+
+    Raises:
+        TemporaryError: another process still holds it after that time.
+    """
+    path = directory / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
+                    raise TemporaryError(
+                        f"{directory} is in use by process {holder}", "wait for it, or give --lock-wait more seconds"
+                    ) from None
+                time.sleep(0.05)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,136 @@
+"""The state directory: key, ledger, spool, outbox; made once, opened by every command that changes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from forwarder import config, durable
+from forwarder.archive.directory import DirectoryArchive
+from forwarder.archive.interface import Archive
+from forwarder.errors import UsageError
+from forwarder.ledger import Ledger, locked
+from forwarder.seal import keys
+from forwarder.seal.note import NoteError, Verifier
+
+KEY = "key.pem"
+VERIFIER_KEY = "key.vkey"
+REMEMBERED = "remembered"
+"""Directory of the newest checkpoints that were verified, by origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An open state directory. Everything in it belongs to one log."""
+
+    directory: Path
+    signer: keys.FileKey
+    ledger: Ledger
+    archive: Archive
+
+    @property
+    def origin(self) -> str:
+        """Name of the log and of its key."""
+        return self.signer.verifier.name
+
+    @property
+    def spool(self) -> Path:
+        """Copies of inputs, until all of their records are sealed and their evidence is in the archive."""
+        return self.directory / "spool"
+
+    @property
+    def outbox(self) -> Path:
+        """Sealed objects, until they are in the archive: a directory a batch, named by its sequence."""
+        return self.directory / "outbox"
+
+
+def init(settings: config.Settings) -> list[str]:
+    """Make the state directory, the key and a configuration file, each where it is not there yet.
+
+    Returns:
+        What was made, a line each; empty when everything was there.
+
+    Raises:
+        OSError: the state directory cannot be written.
+    """
+    made = []
+    directory: Path = settings["state_dir"]
+    if not directory.is_dir():
+        durable.make_directory(directory, 0o700)
+        made.append(f"state directory {directory}")
+    with locked(directory, settings["lock_wait"]):
+        for name in ("spool", "outbox"):
+            durable.make_directory(directory / name, 0o700)
+        if not (directory / VERIFIER_KEY).exists():
+            made.append(_make_key(directory, settings["origin"]))
+        Ledger(directory / "ledger.sqlite").close()
+    if not settings.file.exists():
+        try:
+            durable.write(settings.file, config.sample().encode())
+            made.append(f"configuration {settings.file}")
+        except OSError as error:
+            made.append(f"no configuration file: {settings.file}: {error.strerror}")
+    return made
+
+
+def _make_key(directory: Path, origin: str) -> str:
+    """Make the signing key; the verifier key comes second, so that a crash in between makes both anew."""
+    pem, public = keys.generate()
+    (directory / KEY).unlink(missing_ok=True)
+    durable.write(directory / KEY, pem, mode=0o600)
+    verifier = Verifier(origin or keys.default_origin(public), public)
+    durable.write(directory / VERIFIER_KEY, f"{verifier}\n".encode())
+    return f"signing key {directory / KEY}; verifiers need {directory / VERIFIER_KEY}"
+
+
+def verifier_key(directory: Path) -> Verifier:
+    """Return the public key of a state directory.
+
+    Raises:
+        FileNotFoundError: it has none.
+        UsageError: the file is no verifier key.
+    """
+    path = directory / VERIFIER_KEY
+    try:
+        return Verifier.parse(path.read_text(encoding="ascii", errors="replace"))
+    except NoteError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+@contextmanager
+def opened(settings: config.Settings) -> Iterator[State]:
+    """Open the state directory for one process.
+
+    Raises:
+        TemporaryError: another process uses it.
+        UsageError: it is not what `init` makes, or the configured origin is not its log's.
+    """
+    directory: Path = settings["state_dir"]
+    with locked(directory, settings["lock_wait"]):
+        verifier = verifier_key(directory)
+        if settings["origin"] not in {"", verifier.name}:
+            raise UsageError(
+                f"origin is {settings['origin']}, but the key in {directory} was made for {verifier.name}",
+                "remove the setting, or give the new log a state directory of its own",
+            )
+        signer = keys.FileKey.load(directory / KEY, verifier.name)
+        if signer.verifier != verifier:
+            raise UsageError(f"{directory / KEY} and {directory / VERIFIER_KEY} do not belong together")
+        ledger = Ledger(directory / "ledger.sqlite")
+        try:
+            yield State(directory, signer, ledger, DirectoryArchive(settings["archive"], verifier.name))
+        finally:
+            ledger.close()
+
+
+def remembered(directory: Path, origin: str) -> Path:
+    """Return where the newest verified checkpoint of a log is remembered."""
+    return directory / REMEMBERED / origin / "checkpoint"
+
+
+def is_made(directory: Path) -> bool:
+    """Tell whether `init` has been here."""
+    return os.access(directory / VERIFIER_KEY, os.F_OK)
