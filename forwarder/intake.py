@@ -144,8 +144,18 @@ def _advice(error: OSError) -> str:
     return "a link that leads nowhere, or in a circle" if error.errno == 40 else ""  # noqa: PLR2004 - ELOOP
 
 
-def looks_like_xml(head: bytes) -> bool:
-    """Tell whether the first bytes of a file are those of an XML document, in any encoding that nmap's files have."""
+def is_xml(source: IO[bytes]) -> bool:
+    """Tell whether a file, compressed or not, begins as XML does, in any encoding that nmap's files have.
+
+    The file is at its beginning before and after; standard input is not looked at.
+    """
+    if not source.seekable():
+        return True
+    try:
+        head = opened(source).read(SNIFF)
+    except (*BROKEN, OSError):
+        head = b""
+    source.seek(0)
     for mark in (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         head = head.removeprefix(mark)
     return head.replace(b"\0", b"").lstrip().startswith(b"<")
@@ -211,11 +221,22 @@ def spooled(spool: Path, raw_sha256: str) -> Path:
     return spool / f"{raw_sha256}.zst"
 
 
-class Utf8:
-    """A stream of an input's copy as UTF-8, whatever its encoding; use as a context manager."""
+def keep_only(spool: Path, wanted: set[Path]) -> None:
+    """Remove the copies that nobody needs any more, and what a crash left half written."""
+    for path in spool.iterdir():
+        if path not in wanted:
+            path.unlink()
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+
+class Utf8:
+    """A compressed input as a stream of UTF-8, whatever its encoding.
+
+    Args:
+        source: the copy's path, or the evidence object opened for reading.
+    """
+
+    def __init__(self, source: Path | IO[bytes]) -> None:
+        self._file = source.open("rb") if isinstance(source, Path) else source
         self._stream = zstandard.ZstdDecompressor().stream_reader(self._file)
         head = self._stream.read(SNIFF)
         self._rest = head
@@ -223,10 +244,8 @@ class Utf8:
         if encoding := encoding_of(head):
             self._decode = codecs.getincrementaldecoder(encoding)(errors="replace").decode
 
-    def __enter__(self) -> Utf8:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._stream.close()
         self._file.close()
 

@@ -88,7 +88,7 @@ class Evidence:
     @property
     def name(self) -> str:
         """Key of the stored object."""
-        return f"evidence/{self.stored_sha256}.zst"
+        return evidence_name(self.stored_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,11 @@ def _check(manifest: Manifest) -> None:
         raise ManifestError(f"unknown batch type {manifest.type!r}: made by a newer version?")
     if not ORIGIN.fullmatch(manifest.origin) or not TIME.fullmatch(manifest.created):
         raise ManifestError("origin or time is malformed")
+
+
+def evidence_name(stored_sha256: str) -> str:
+    """Return the key of an evidence object."""
+    return f"evidence/{stored_sha256}.zst"
 
 
 def manifest_name(sequence: int) -> str:

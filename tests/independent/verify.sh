@@ -56,7 +56,8 @@ sha_hex "$(printf '%s\n' "$origin" | xxd -p | tr -d '\n')$key"
 xxd -r -p <<<"302a300506032b6570032100${key:2}" >"$work/key.der"
 
 # Step 1: the manifest (section 5). jq prints a line for each thing that is wrong. A member that is there twice or a number
-# written in another way, which jq does not show, makes the bytes differ from canonical JSON.
+# written in another way, which jq does not show, makes the bytes differ from canonical JSON (what jq -cSj writes is just that
+# for printable text and for integers below 2^53).
 rules='
   def need(condition; $what): if (try condition catch false) then empty else $what end;
   def like($pattern): type == "string" and test("\\A(?:" + $pattern + ")\\z");
@@ -152,7 +153,8 @@ check_object() { # WHERE PATH STORED_BYTES STORED_SHA256 RAW_BYTES RAW_SHA256: l
     ! grep -qi skippable <<<"$frames" && grep -q '^Check: XXH64' <<<"$frames" ||
     { problem "$1: is not one zstd frame with a content checksum and nothing after it"; return 1; }
   # one byte more than expected is enough to know: a small file can decompress to a disk full of bytes
-  zstd -qdc -- "$file" 2>/dev/null | head -c "$(($5 + 1))" >"$work/raw" || { problem "$1: does not decompress"; return 1; }
+  zstd -qdc -- "$file" 2>/dev/null | head -c "$(($5 + 1))" >"$work/raw" ||
+    { problem "$1: does not decompress to raw_bytes"; return 1; }
   same "$1" raw_bytes "$5" "$(stat -c %s "$work/raw")" || return 1
   sha_file "$work/raw"; same "$1" raw_sha256 "$6" "$REPLY"
 }
@@ -203,20 +205,17 @@ for ((n = 0; ; n++)); do
   first_record=$((first_record + count)) records=$((records + count))
   # shellcheck disable=SC2086 # several words; check_manifest has seen that they are hashes, sizes and times
   ((count == 0)) || check_records "$n" "$count" $values
-  while read -r i rule raw_bytes raw_sha stored_bytes stored_sha; do
-    [[ $rule != full ]] || check_object "batch $n: evidence $i" "evidence/$stored_sha.zst" "$stored_bytes" "$stored_sha" \
-      "$raw_bytes" "$raw_sha" || true
-  done < <(jq -r '.evidence | to_entries[] | (.value | "\(.rule) \(.raw_bytes) \(.raw_sha256) \(.stored_bytes) \(.stored_sha256)")
-    as $values | "\(.key) \($values)"' "$log/$manifest")
+  while read -r i hash values; do
+    # shellcheck disable=SC2086
+    check_object "batch $n: evidence $i" "evidence/$hash.zst" $values || true
+  done < <(jq -r '.evidence | to_entries[] | "\(.key) " + (.value | select(.rule == "full") |
+    "\(.stored_sha256) \(.stored_bytes) \(.stored_sha256) \(.raw_bytes) \(.raw_sha256)")' "$log/$manifest")
 done
 
 # Step 6: `checkpoint` is one of checkpoints/, best the newest
 if ((n > 0)) && present checkpoint checkpoint; then
-  for ((i = n; i > 0; i--)); do
-    printf -v path '%s/checkpoints/%020d' "$log" "$i"
-    ! cmp -s "$path" "$log/checkpoint" || break
-  done
-  ((i > 0)) || problem "checkpoint: is none of checkpoints/"
+  for path in "$log"/checkpoints/*; do ! cmp -s "$path" "$log/checkpoint" || break; done
+  cmp -s "$path" "$log/checkpoint" || problem "checkpoint: is none of checkpoints/"
 fi
 # Step 7, and what is left of steps 1 and 2: nothing else is there
 gap=0
@@ -225,6 +224,7 @@ gap=0
   case $path in
     batches/*/manifest.json) problem "$path: a manifest behind a gap: batch $n is missing"; gap=1 ;;
     checkpoints/*) problem "$path: a checkpoint beyond the number of manifests, $n" ;;
+    records/* | evidence/*) problem "$path: no well-formed manifest refers to it" ;;
     *) problem "$path: does not belong to the archive" ;;
   esac
 done < <(find "$log/" -mindepth 1 ! -type d -printf '%P\0')

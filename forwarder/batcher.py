@@ -1,0 +1,139 @@
+"""Gathers records into batches, and seals each together with the progress that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from forwarder import __version__, outbox
+from forwarder.config import Settings
+from forwarder.ledger import Batch, Input, Scan
+from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, timestamp
+from forwarder.seal.merkle import EMPTY
+from forwarder.state import State
+
+SOFTWARE = f"nmap-forwarder/{__version__}"
+
+
+class Batcher:
+    """The batch that is being filled.
+
+    What a scan's records stand for (`progress`, `finish`) is remembered by the ledger in the same transaction that
+    promises the batch; so after a crash, reading goes on exactly behind the last promised record.
+
+    Args:
+        state: the open state directory.
+        settings: evidence rule and heartbeat.
+        anchor: called after each seal; puts sealed batches into the archive.
+    """
+
+    def __init__(self, state: State, settings: Settings, anchor: Callable[[State], object]) -> None:
+        self._state = state
+        self._settings = settings
+        self._anchor = anchor
+        last = state.ledger.last_batch()
+        self.sequence = last.sequence + 1 if last else 0
+        """Of the batch that is being filled."""
+        self._previous = last.manifest_sha256 if last else NO_PREVIOUS
+        self._last_created = last.created if last else ""
+        self._first_record = last.first_record + last.records if last else 0
+        self._writer: outbox.RecordWriter | None = None
+        self._evidence: dict[str, Evidence] = {}
+        self._scans: dict[str, Scan] = {}
+        self._finished: list[str] = []
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the batch has to be cut before the next record."""
+        return bool(self._writer and self._writer.full)
+
+    def add(self, line: bytes, source: Input) -> None:
+        """Add a record that was made from an input."""
+        if source.raw_sha256 not in self._evidence:
+            if len(self._evidence) == MAX_EVIDENCE:
+                self.seal()
+            self._evidence[source.raw_sha256] = self._reference(source)
+        if self._writer is None:
+            self._writer = outbox.RecordWriter(self._directory)
+        self._writer.add(line)
+
+    def _reference(self, source: Input) -> Evidence:
+        if self._settings["privacy.evidence"] == "hash-only":
+            return Evidence("nmap-xml", "hash-only", source.raw_bytes, source.raw_sha256)
+        return Evidence(
+            "nmap-xml", "full", source.raw_bytes, source.raw_sha256, source.stored_bytes, source.stored_sha256
+        )
+
+    def progress(self, scan: Scan) -> None:
+        """Say how far a scan has come with the records added so far."""
+        self._scans[scan.scan_id] = scan
+
+    def scan(self, scan_id: str) -> Scan | None:
+        """Return how far a scan has come, sealed or about to be."""
+        return self._scans.get(scan_id) or self._state.ledger.scan(scan_id)
+
+    def finish(self, source: Input) -> None:
+        """Say that all records of an input were added."""
+        self._finished.append(source.raw_sha256)
+        if self._writer is None:
+            with self._state.ledger.transaction():
+                self._remember()
+
+    def seal(self) -> None:
+        """Seal what was gathered, if anything, and have it put into the archive."""
+        if self._writer is not None:
+            records = self._writer.close()
+            self._writer = None
+            self._seal("records", records)
+
+    def heartbeat(self) -> None:
+        """Seal an empty batch when there was none for as long as the settings say."""
+        hours = self._settings["seal.heartbeat_hours"]
+        if hours and self._last_created:
+            age = datetime.now(UTC) - datetime.fromisoformat(self._last_created)
+            if age >= timedelta(hours=hours):
+                self._seal("heartbeat", Records(count=0, root=EMPTY.hex()))
+
+    @property
+    def _directory(self) -> outbox.Path:
+        return outbox.directory_of(self._state.outbox, self.sequence)
+
+    def _seal(self, kind: str, records: Records) -> None:
+        state, ledger, size = self._state, self._state.ledger, self.sequence + 1
+        manifest = Manifest(
+            origin=state.origin,
+            sequence=self.sequence,
+            previous=self._previous,
+            type=kind,
+            created=timestamp(),
+            software=SOFTWARE,
+            first_record=self._first_record,
+            records=records,
+            evidence=tuple(self._evidence.values()),
+        )
+        sha256 = outbox.stage(self._directory, manifest, state.spool)
+        batch = Batch(self.sequence, sha256, self._first_record, records.count, manifest.created, "intent")
+        with ledger.transaction():  # from its end on, the batch is promised
+            ledger.add_batch(batch)
+            outbox.stage_tiles(self._directory, ledger, size)
+            self._remember()
+        outbox.sign(self._directory, ledger, state.signer, size)
+        ledger.set_batch_state(self.sequence, "sealed")
+        self.sequence, self._previous = size, sha256
+        self._first_record += records.count
+        self._last_created = manifest.created
+        self._evidence = {}
+        self._anchor(state)
+
+    def _remember(self) -> None:
+        for scan in self._scans.values():
+            self._state.ledger.set_scan(scan)
+        for raw_sha256 in self._finished:
+            self._state.ledger.finish_input(raw_sha256, "read")
+        self._scans, self._finished = {}, []
+
+    def abandon(self) -> None:
+        """Throw away what is not sealed; its inputs stay in the spool."""
+        if self._writer is not None:
+            self._writer.abandon()
+            self._writer = None

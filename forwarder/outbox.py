@@ -1,0 +1,205 @@
+"""Batches on their way into the archive: written, sealed, and put there, in an order that survives a crash.
+
+docs/SEALED_ARCHIVE.md describes the objects; the order is: all objects durable, intent in the ledger, checkpoint
+signed and durable, sealed in the ledger; then into the archive, the manifest as the commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import zstandard
+
+from forwarder import durable
+from forwarder.archive.interface import Archive
+from forwarder.errors import IntegrityError
+from forwarder.ledger import Ledger
+from forwarder.seal import merkle, tiles
+from forwarder.seal.manifest import MAX_RAW_BYTES, MAX_RECORDS, Manifest, Records, checkpoint_name, digest, manifest_name
+from forwarder.seal.note import Checkpoint, Signer
+
+LEVEL: Final = 3
+"""zstd level of records and evidence."""
+TIMESTAMP: Final = slice(len('{"@timestamp":"'), len('{"@timestamp":"') + len("2026-11-23T09:31:38.000Z"))
+"""Where a record's time is: canonical JSON puts `@timestamp` first."""
+
+
+class RecordWriter:
+    """Writes the records of one batch to disk while they come.
+
+    Args:
+        directory: the batch's directory in the outbox; emptied.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        durable.make_directory(directory / "records")
+        self._directory = directory
+        self._part = directory / "records" / f"new{durable.PART}"
+        self._file = self._part.open("wb")
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+        self._raw, self._stored = sha256(), sha256()
+        self._raw_bytes = self._stored_bytes = 0
+        self._leaves: list[bytes] = []
+        self._earliest, self._latest = "~", ""
+
+    @property
+    def count(self) -> int:
+        """Records written."""
+        return len(self._leaves)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the batch has to be cut."""
+        return len(self._leaves) >= MAX_RECORDS or self._raw_bytes >= MAX_RAW_BYTES
+
+    def add(self, line: bytes) -> None:
+        """Write one record, given as canonical JSON."""
+        self._leaves.append(sha256(b"\x00" + line).digest())
+        time = line[TIMESTAMP].decode()
+        self._earliest, self._latest = min(self._earliest, time), max(self._latest, time)
+        data = line + b"\n"
+        self._raw.update(data)
+        self._raw_bytes += len(data)
+        self._write(self._compressor.compress(data))
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._stored.update(data)
+            self._stored_bytes += self._file.write(data)
+
+    def close(self) -> Records:
+        """Make the records object and the leaf object durable, and return what the manifest says of them."""
+        self._write(self._compressor.flush())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        leaves = b"".join(self._leaves)
+        records = Records(
+            count=len(self._leaves),
+            root=merkle.root(self._leaves).hex(),
+            raw_bytes=self._raw_bytes,
+            raw_sha256=self._raw.hexdigest(),
+            stored_bytes=self._stored_bytes,
+            stored_sha256=self._stored.hexdigest(),
+            leaves_sha256=digest(leaves),
+            earliest=self._earliest,
+            latest=self._latest,
+        )
+        durable.write(self._directory / records.leaves_name, leaves)
+        durable.commit(self._part, self._directory / records.name)
+        return records
+
+    def abandon(self) -> None:
+        """Throw the batch away."""
+        self._file.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def directory_of(outbox: Path, sequence: int) -> Path:
+    """Return a batch's directory."""
+    return outbox / f"{sequence:020d}"
+
+
+def stage(directory: Path, manifest: Manifest, spool: Path) -> str:
+    """Put a batch's evidence and manifest beside its records, durably; return the manifest's hash."""
+    for item in manifest.evidence:
+        if item.stored_sha256:
+            target = directory / item.name
+            target.unlink(missing_ok=True)
+            durable.link(spool / f"{item.raw_sha256}.zst", target)
+    data = manifest.encode()
+    durable.write(directory / manifest.name, data)
+    return digest(data)
+
+
+def stage_tiles(directory: Path, ledger: Ledger, size: int) -> None:
+    """Write the tiles that the log's size-th leaf brings; the ledger knows the leaf."""
+    for level, index, width in tiles.right_edge(size):
+        first, end = index * tiles.WIDTH, index * tiles.WIDTH + width
+        durable.write(directory / tiles.path(level, index, width), b"".join(ledger.nodes(level, first, end)))
+        if level == 0:
+            hashes = ledger.manifests(first, end)
+            entries = [tiles.entry(first + i, value) for i, value in enumerate(hashes)]
+            durable.write(directory / tiles.path("entries", index, width), tiles.bundle(entries))
+
+
+def sign(directory: Path, ledger: Ledger, signer: Signer, size: int) -> None:
+    """Sign the checkpoint of a size and make it durable; doing it again gives the same bytes."""
+    checkpoint = Checkpoint(signer.verifier.name, size, ledger.root(size))
+    durable.write(directory / checkpoint_name(size), checkpoint.sign(signer))
+
+
+def anchor(directory: Path, manifest: Manifest, archive: Archive, skip: frozenset[str]) -> None:
+    """Put a sealed batch into the archive, so that whoever finds its checkpoint finds all of it.
+
+    Args:
+        directory: the batch's directory in the outbox.
+        manifest: the batch.
+        archive: where to.
+        skip: raw hashes of evidence that is there already.
+
+    Raises:
+        IntegrityError: the archive holds something else under one of the keys.
+        OSError: the archive cannot be written.
+    """
+    for key in _keys(manifest, skip):
+        archive.put(key, directory / key)
+    archive.point((directory / checkpoint_name(manifest.sequence + 1)).read_bytes())
+
+
+def _keys(manifest: Manifest, skip: frozenset[str]) -> Iterator[str]:
+    """Yield the keys of a batch's objects in the order in which they are put."""
+    if manifest.records.count:
+        yield manifest.records.name
+        yield manifest.records.leaves_name
+    for item in manifest.evidence:
+        if item.stored_sha256 and item.raw_sha256 not in skip:
+            yield item.name
+    yield manifest.name
+    for level, index, width in tiles.right_edge(manifest.sequence + 1):
+        yield tiles.path(level, index, width)
+        if level == 0:
+            yield tiles.path("entries", index, width)
+    yield checkpoint_name(manifest.sequence + 1)
+
+
+def check_head(archive: Archive, ledger: Ledger, origin: str) -> None:
+    """Refuse to go on when the archive does not end where our ledger says.
+
+    Raises:
+        IntegrityError: it has a batch that is not ours, or lacks ours: another writer, a restored state directory, or
+            another archive than before.
+    """
+    last = ledger.last_batch()
+    anchored = ledger.last_batch("anchored")
+    size = anchored.sequence + 1 if anchored else 0
+    if size:
+        expected = Checkpoint(origin, size, ledger.root(size)).text
+        try:
+            found = archive.read(checkpoint_name(size), 1 << 16)
+        except FileNotFoundError:
+            found = b""
+        if not found.startswith(expected):
+            raise IntegrityError(
+                f"{archive.place} does not hold this log's checkpoint of size {size}",
+                "give the archive directory that was used before, or copy that one here first (cp -a)",
+            )
+    beyond = last.sequence + 1 if last else 0
+    if archive.has(manifest_name(beyond)) or archive.has(checkpoint_name(beyond + 1)):
+        raise IntegrityError(
+            f"{archive.place} already has a batch {beyond} that this state directory did not seal",
+            "an old state directory was restored, or two forwarders share a key; use the newer state directory",
+        )
+
+
+def keep_only(outbox: Path, wanted: set[Path]) -> None:
+    """Remove the directories of batches that are in the archive, or were never promised."""
+    for path in outbox.iterdir():
+        if path not in wanted:
+            shutil.rmtree(path)

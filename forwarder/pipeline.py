@@ -1,0 +1,218 @@
+"""The whole story: input files become sealed, archived batches. The only place that knows the order of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from forwarder import intake, outbox, reading
+from forwarder.batcher import Batcher
+from forwarder.config import Settings
+from forwarder.errors import Exit, InputError, worst
+from forwarder.ledger import Input, Scan
+from forwarder.seal.manifest import Manifest, evidence_name, manifest_name, timestamp
+from forwarder.state import State
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run did."""
+
+    inputs: int = 0
+    """Files with new content."""
+    known: int = 0
+    """Files whose content was read before."""
+    waiting: int = 0
+    """Files left for the next run, because they are still being written."""
+    scans: int = 0
+    hosts: int = 0
+    records: int = 0
+    rejected: list[str] = field(default_factory=list)
+    """What could not be read, a line each."""
+    first_batch: int = 0
+    batches: int = 0
+    """Batches sealed, from sequence `first_batch` on."""
+
+    @property
+    def exit_code(self) -> Exit:
+        """Exit code of the run."""
+        looked_at = self.inputs + self.known + self.waiting
+        return worst(Exit.REJECTED if self.rejected else Exit.OK, Exit.OK if looked_at else Exit.NOTHING)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who wants to know while it happens."""
+
+    started: Callable[[str, int], object] = _nothing
+    """An input is being read: path, size in bytes."""
+    progressed: Callable[[int], object] = _nothing
+    """That many bytes of it were read."""
+    said: Callable[[str], object] = _nothing
+    """A line that is worth saying."""
+
+
+def forward(state: State, settings: Settings, paths: list[str], listener: Listener) -> Outcome:
+    """Read inputs, seal their records, and put them into the archive; finish what an earlier run left.
+
+    Raises:
+        IntegrityError: the archive is not as we left it.
+        OSError: the state directory or the archive cannot be written; a later run goes on.
+    """
+    recover(state)
+    batcher = Batcher(state, settings, anchor)
+    outcome = Outcome(first_batch=batcher.sequence)
+    try:
+        for left in state.ledger.inputs("spooled"):  # an earlier run was stopped before their last record
+            read(left, state, settings, batcher, outcome, listener)
+        for item in collect(paths, state, settings, outcome, listener):
+            read(item, state, settings, batcher, outcome, listener)
+        batcher.seal()
+        batcher.heartbeat()
+    finally:
+        batcher.abandon()
+    outcome.batches = batcher.sequence - outcome.first_batch
+    tidy(state)
+    return outcome
+
+
+def recover(state: State) -> None:
+    """Finish batches that were promised; what was not promised is made anew from the spool."""
+    outbox.check_head(state.archive, state.ledger, state.origin)
+    for batch in state.ledger.batches("intent"):
+        directory = outbox.directory_of(state.outbox, batch.sequence)
+        outbox.sign(directory, state.ledger, state.signer, batch.sequence + 1)
+        state.ledger.set_batch_state(batch.sequence, "sealed")
+    anchor(state)
+    tidy(state)
+
+
+def collect(
+    paths: list[str], state: State, settings: Settings, outcome: Outcome, listener: Listener
+) -> Iterator[Input]:
+    """Yield each input whose content is new, once it is safely in the spool."""
+
+    def reject(error: InputError) -> None:
+        outcome.rejected.append(str(error))
+        listener.said(str(error))
+
+    finder = intake.Finder(paths, reject)
+    writers = intake.Writers()
+    for found in finder:
+        try:
+            item, new = take_in(found, state, settings, writers, finder, outcome, listener)
+        except InputError as error:
+            reject(InputError(f"{found.path}: {error.what}", error.hint))
+            continue
+        if new and item:
+            outcome.inputs += 1
+            yield item
+        elif item and item.state == "rejected":
+            reject(InputError(f"{found.path}: {item.reason}"))
+        elif item:
+            outcome.known += 1
+    for count, what in ((finder.empty, "empty files"), (finder.other, "files that are no XML")):
+        if count:
+            listener.said(f"{count} {what} in the directories were passed over")
+
+
+def take_in(
+    found: intake.Found,
+    state: State,
+    settings: Settings,
+    writers: intake.Writers,
+    finder: intake.Finder,
+    outcome: Outcome,
+    listener: Listener,
+) -> tuple[Input | None, bool]:
+    """Copy a file into the spool, unless it is known, still being written, or no XML; tell whether it is new."""
+    ledger = state.ledger
+    if found.stat and (item := ledger.unchanged(found.path, found.stat)):
+        return item, False
+    if found.stat and (reason := intake.still_written(found, settings["intake.settle"], writers)):
+        ledger.set_file(found.path, found.stat, None, reason)
+        outcome.waiting += 1
+        listener.said(f"{found.path}: left for the next run: {reason}; --settle 0 reads it now")
+        return None, False
+    with intake.open_input(found.path) as source:
+        if not intake.is_xml(source):
+            if found.named:
+                raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")
+            finder.other += 1
+            return None, False
+        listener.started(found.path, found.stat.st_size if found.stat else 0)
+        copy = intake.copy(source, state.spool, settings["intake.max_bytes"])
+    item = ledger.input(copy.raw_sha256)
+    new = item is None
+    if item is None:
+        mtime = timestamp(datetime.fromtimestamp(found.stat.st_mtime, UTC) if found.stat else None)
+        item = Input(
+            copy.raw_sha256, copy.raw_bytes, copy.stored_sha256, copy.stored_bytes, found.path, mtime, copy.note
+        )
+        ledger.add_input(item)
+    if found.stat:
+        ledger.set_file(found.path, found.stat, copy.raw_sha256)
+    return item, new
+
+
+def read(
+    item: Input, state: State, settings: Settings, batcher: Batcher, outcome: Outcome, listener: Listener
+) -> None:
+    """Turn an input into records, and hand them to the batcher."""
+
+    def earlier(scan: Scan) -> intake.Utf8 | None:
+        before = state.ledger.input(scan.raw_sha256)
+        if before is None:
+            return None
+        path = intake.spooled(state.spool, before.raw_sha256)
+        if path.exists():
+            return intake.Utf8(path)
+        key = evidence_name(before.stored_sha256)
+        return intake.Utf8(state.archive.open(key)) if state.archive.has(key) else None
+
+    def add(line: bytes) -> None:
+        batcher.add(line, item)
+
+    sink = reading.Sink(add, batcher.progress, batcher.scan, lambda: batcher.full, batcher.seal, earlier)
+    copy = intake.spooled(state.spool, item.raw_sha256)
+    try:
+        result = reading.read_input(item, copy, settings, sink, listener.progressed)
+    except InputError as error:
+        state.ledger.finish_input(item.raw_sha256, "rejected", str(error))
+        outcome.rejected.append(f"{item.path}: {error}")
+        listener.said(f"{item.path}: {error}")
+        return
+    batcher.finish(item)
+    outcome.scans += result.scans
+    outcome.hosts += result.hosts
+    outcome.records += result.records
+    outcome.rejected += [f"{item.path}: {line}" for line in result.refused]
+    for line in reading.lines_of(result.refused + result.notes, item.path):
+        listener.said(line)
+
+
+def anchor(state: State) -> None:
+    """Put sealed batches into the archive, in order."""
+    for batch in state.ledger.batches("sealed"):
+        directory = outbox.directory_of(state.outbox, batch.sequence)
+        manifest = Manifest.decode((directory / manifest_name(batch.sequence)).read_bytes())
+        inputs = [state.ledger.input(evidence.raw_sha256) for evidence in manifest.evidence]
+        there = frozenset(item.raw_sha256 for item in inputs if item and item.anchored)
+        outbox.anchor(directory, manifest, state.archive, there)
+        with state.ledger.transaction():
+            state.ledger.set_batch_state(batch.sequence, "anchored")
+            for evidence in manifest.evidence:
+                state.ledger.set_evidence_anchored(evidence.raw_sha256)
+
+
+def tidy(state: State) -> None:
+    """Remove what is no longer needed: batches in the archive, and inputs whose records all are."""
+    unsealed = {item.raw_sha256 for item in state.ledger.inputs("spooled")}
+    pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches("sealed")}
+    intake.keep_only(state.spool, {intake.spooled(state.spool, raw_sha256) for raw_sha256 in unsealed})
+    outbox.keep_only(state.outbox, pending)

@@ -1,0 +1,211 @@
+"""From one input in the spool to its records: which scans it holds, what of them is new, and how far we are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from forwarder.config import Settings
+from forwarder.ecs import scans
+from forwarder.ecs.context import Context, Options, Origin
+from forwarder.ecs.hosts import HostMapper
+from forwarder.ecs.tally import Tally
+from forwarder.errors import InputError
+from forwarder.intake import Utf8
+from forwarder.ledger import Input, Scan
+from forwarder.nmap.reader import VERSION, Reader
+from forwarder.nmap.survey import Document, Survey
+
+CHUNK: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Result:
+    """What reading an input came to."""
+
+    scans: int = 0
+    hosts: int = 0
+    records: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What is worth a word, a line each."""
+    refused: list[str] = field(default_factory=list)
+    """What was not read, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where records and progress go."""
+
+    add: Callable[[bytes], object]
+    """Takes one record; cuts a batch before it when one is full."""
+    progress: Callable[[Scan], object]
+    """Takes how far a scan has come; called before a batch can be cut, too."""
+    known: Callable[[str], Scan | None]
+    """Gives how far a scan had come."""
+    is_full: Callable[[], bool]
+    seal: Callable[[], object]
+    earlier: Callable[[Scan], Utf8 | None]
+    """Opens the evidence that a scan was read from before, as UTF-8; None where it is not kept."""
+
+
+def options(settings: Settings) -> Options:
+    """Return what the settings say about records."""
+    return Options(
+        namespace=settings["namespace"],
+        observer=settings["observer.name"],
+        observer_ip=settings["observer.ip"],
+        vantage=settings["scan.vantage"],
+        networks=settings["target.networks"],
+        all_ports=settings["records.ports"] == "all",
+        os_accuracy=settings["records.os_accuracy"],
+    )
+
+
+def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: Callable[[int], object]) -> Result:
+    """Read an input's copy and hand over its new records.
+
+    Args:
+        source: the input.
+        copy: its copy in the spool.
+        settings: what records look like.
+        sink: where they go.
+        seen: called with numbers of bytes that were read.
+
+    Raises:
+        InputError: there is no scan in it.
+    """
+    result = Result()
+    origin = Origin("" if source.path == "-" else source.path, source.raw_sha256, source.raw_bytes, source.mtime)
+    found = 0
+    # The survey runs one document ahead of the reader, each over its own stream of the same copy.
+    with closing(Utf8(copy)) as ahead, closing(Utf8(copy)) as behind:
+        survey = Survey(ahead, lambda scan_id: scan.prefix_length if (scan := sink.known(scan_id)) else None)
+        reader = Reader(_Counted(behind, seen))
+        for document in survey:
+            found += 1
+            _read_document(document, reader, Context(document, origin, options(settings), ""), sink, result)
+        if survey.refused:
+            line = f"the document type before byte {survey.refused_at} declares entities; nmap never does, so it is refused"
+            if not found:
+                raise InputError(line, "write the scan again without them if it is yours")
+            result.refused.append(line)
+        if survey.external:
+            result.notes.append(f"its document type names {survey.external}, which was not fetched")
+        if not found:
+            raise InputError(_what(survey.root), "give files written by nmap -oX or -oA")
+    if source.note:
+        result.notes.append(source.note)
+    return result
+
+
+def _what(root: str) -> str:
+    return f"not nmap XML: its first element is <{root[:60]}>, not <nmaprun>" if root else "not XML: no element in it"
+
+
+class _Counted:
+    """A stream that tells how much of it was read."""
+
+    def __init__(self, stream: Utf8, seen: Callable[[int], object]) -> None:
+        self._stream, self._seen = stream, seen
+
+    def read(self, size: int, /) -> bytes:
+        """Read on."""
+        data = self._stream.read(size)
+        self._seen(len(data))
+        return data
+
+
+def _read_document(document: Document, reader: Reader, context: Context, sink: Sink, result: Result) -> None:
+    """Hand over what is new in one document."""
+    known = sink.known(document.scan_id)
+    diverges_from = ""
+    if known and not _continues(document, known, sink):
+        diverges_from, document.scan_id = document.scan_id, document.sha256
+        known = sink.known(document.scan_id)
+        result.notes.append(f"begins like scan {diverges_from[:16]}… but differs from it; kept as a scan of its own")
+    if document.cut:
+        result.notes.append(f"incomplete scan: {document.cut}")
+    if known and known.record_id and known.length >= document.length:
+        return  # all of it is sealed
+    context.scan_id = document.scan_id
+    tally = Tally.load(known.tally) if known else Tally()
+    first, skip = (known.next_host, known.skip) if known else (0, 0)
+
+    def progress(next_host: int, skipped: int, totals: dict[str, object], record_id: str, length: int) -> None:
+        sink.progress(
+            Scan(
+                document.scan_id,
+                context.origin.sha256,
+                document.start,
+                next_host,
+                skipped,
+                document.prefix_length,
+                document.prefix_sha256,
+                totals,
+                record_id,
+                length,
+                VERSION,
+            )
+        )
+
+    sealed_id, sealed_length = (known.record_id, known.length) if known else ("", 0)
+    mapper = HostMapper(context, tally)
+    before = tally.dump()
+    for host in reader.hosts(document, first):
+        count = 0
+        for count, line in enumerate(mapper.records(host), 1):  # noqa: B007 - used after the loop
+            if count <= skip:
+                continue
+            if sink.is_full():
+                progress(host.ordinal, count - 1, before, sealed_id, sealed_length)
+                sink.seal()
+            sink.add(line)
+            result.records += 1
+        skip = 0
+        before = tally.dump()
+        progress(host.ordinal + 1, 0, before, sealed_id, sealed_length)
+        result.hosts += 1
+        if host.damage:
+            name = host.head.get("address", [{}])[0].get("addr", "")
+            result.notes.append(f"host {host.ordinal} {name} is damaged and was repaired: {host.damage}")
+    if sink.is_full():
+        sink.seal()
+    identity, line = scans.record(context, tally, sealed_id, diverges_from)
+    sink.add(line)
+    progress(document.hosts, 0, before, identity, document.length)
+    result.records += 1
+    result.scans += 1
+
+
+def _continues(document: Document, known: Scan, sink: Sink) -> bool:
+    """Tell whether a document and what we know of the scan of that id agree as far as both go."""
+    if document.prefix_length >= known.prefix_length:
+        return document.known_prefix_sha256 == known.prefix_sha256
+    earlier = sink.earlier(known)
+    if earlier is None:  # hash-only evidence: nothing to compare with, so only a shorter copy is assumed
+        return True
+    with closing(earlier):
+        return _digest(earlier, known.start, document.prefix_length) == document.prefix_sha256
+
+
+def _digest(stream: Utf8, start: int, length: int) -> str:
+    """Return the SHA-256 of a part of a stream, hex."""
+    state, position = sha256(), 0
+    while position < start + length and (data := stream.read(CHUNK)):
+        part = data[max(0, start - position) : max(0, start + length - position)]
+        state.update(part)
+        position += len(data)
+    return state.hexdigest()
+
+
+def lines_of(notes: list[str], path: str) -> Iterator[str]:
+    """Yield notes with the file that they are about, at most a screenful."""
+    most = 20
+    for note in notes[:most]:
+        yield f"{path}: {note}"
+    if len(notes) > most:
+        yield f"{path}: and {len(notes) - most} more notes"
