@@ -1,0 +1,66 @@
+"""Flags that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from forwarder import state
+from forwarder.config import BY_NAME, Settings
+from forwarder.terminal import complain
+
+FLAGS = {
+    "state_dir": "DIR",
+    "archive": "DIR",
+    "origin": "NAME",
+    "lock_wait": "SECONDS",
+    "intake.settle": "SECONDS",
+    "observer.name": "NAME",
+    "scan.vantage": "NAME",
+    "records.ports": "WHICH",
+    "privacy.evidence": "RULE",
+}
+"""Setting → what its flag takes. The flag is the key's last part; `scan.vantage` is --vantage."""
+
+
+def command(commands: Any, name: str, help_text: str, epilog: str) -> argparse.ArgumentParser:
+    """Add a command with the flags that every command has."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration file (NMAP_FORWARDER_CONFIG)")
+    setting(parser, "state_dir")
+    return parser
+
+
+def setting(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add the flags of settings."""
+    for name in names:
+        key = BY_NAME[name]
+        flag = {"observer.name": "observer", "origin": "origin"}.get(name, name.rpartition(".")[2].replace("_", "-"))
+        parser.add_argument(
+            f"--{flag}",
+            dest=key.attribute,
+            metavar=FLAGS[name],
+            help=f"{key.help.replace('%', '%%')} ({key.variable})",
+        )
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """Return the settings of a run.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    return Settings(vars(args), args.config)
+
+
+def made(values: Settings) -> None:
+    """Make the state directory if `init` has not been here, and say so."""
+    if not state.is_made(values["state_dir"]):
+        for line in state.init(values):
+            complain(f"made {line}")

@@ -1,0 +1,37 @@
+"""`nmap-forwarder init`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from forwarder import state
+from forwarder.cli import common
+from forwarder.errors import Exit
+from forwarder.terminal import say
+
+EPILOG = """\
+examples:
+  nmap-forwarder init
+  nmap-forwarder init --state-dir /srv/nmap-forwarder --origin corp/scanner1
+
+Copy the verifier key (key.vkey) to whoever is to verify archives. Keep the
+signing key (key.pem) where it is: who holds it can sign in this log's name."""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = common.command(commands, "init", "make a state directory, a signing key and a configuration file", EPILOG)
+    common.setting(parser, "origin", "lock_wait")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the command."""
+    values = common.settings(args)
+    lines = state.init(values)
+    for line in lines:
+        say(f"made {line}")
+    if not lines:
+        say(f"nothing to do: {values['state_dir']} is there, for the log {state.verifier_key(values['state_dir']).name}")
+    return Exit.OK

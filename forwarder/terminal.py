@@ -1,0 +1,50 @@
+"""Printing for people: no control characters from input, progress bars on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Advance = Callable[[int], None]
+
+
+def safe(text: str) -> str:
+    r"""Return text that cannot move the cursor, hide or reorder anything: such characters become `\x1b`, `\u202e`."""
+    return "".join(
+        char if char.isprintable() and unicodedata.category(char) not in {"Cf", "Co", "Cs"} else _escape(char)
+        for char in text
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004
+
+
+def say(line: str = "") -> None:
+    """Print a line of the result."""
+    print(safe(line))
+
+
+def complain(line: str) -> None:
+    """Print a line about what is worth a word, to standard error."""
+    print(f"nmap-forwarder: {safe(line)}", file=sys.stderr)
+
+
+@contextmanager
+def progress(label: str, total: int | None, unit: str, *, quiet: bool = False) -> Iterator[Advance]:
+    """Show a progress bar on standard error if that is a terminal; yield what advances it."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where there is a bar to show
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import DownloadColumn  # noqa: PLC0415
+
+    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda step: bar.advance(task, step)

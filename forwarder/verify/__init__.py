@@ -1,0 +1,1 @@
+"""Everything that judges: is an archive what was sealed? docs/SEALED_ARCHIVE.md, section 8."""
