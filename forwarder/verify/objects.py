@@ -14,6 +14,8 @@ from forwarder.seal.manifest import MAX_RECORD_BYTES, MAX_RECORDS, Evidence, Man
 from forwarder.verify.verdict import LogVerdict
 
 CHUNK: Final = 1 << 18
+CHECKSUM_FLAG: Final = 0x04
+CHECKSUM_BYTES: Final = 4
 TIMESTAMP: Final = slice(len(b'{"@timestamp":"'), len(b'{"@timestamp":"2026-11-23T09:31:38.000Z'))
 
 
@@ -33,28 +35,35 @@ class _Hashed:
 
 
 def _decompressed(file: _Hashed, limit: int, problems: list[str]) -> Iterator[bytes]:
-    """Yield the content of exactly one zstd frame; say what is wrong with the rest."""
+    """Yield the content of exactly one zstd frame; say what is wrong with the rest.
+
+    The frame's own checksum is left aside, because it would hide the content of a damaged frame, in which the
+    record leaves can tell what was changed; SHA-256 over all of it has the say anyway.
+    """
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-    size = 0
-    while data := file.read(CHUNK):
+    size, first, rest = 0, True, b""
+    while not decompressor.eof and (data := file.read(CHUNK)):
+        if first:  # RFC 8878, 3.1.1.1.1: bit 2 of the byte after the magic number says that a checksum follows
+            if len(data) < 6 or not data[4] & CHECKSUM_FLAG:  # noqa: PLR2004
+                problems.append("has no content checksum")
+            data = data[:4] + bytes([data[4] & ~CHECKSUM_FLAG]) + data[5:] if len(data) > 4 else data  # noqa: PLR2004
+            first = False
         try:
             content = decompressor.decompress(data)
         except zstandard.ZstdError as error:
             problems.append(f"does not decompress after {size} bytes: {error}")
-            break
+            return
         size += len(content)
         if size > limit:
             problems.append("decompresses to more than the manifest says")
-            break
+            return
         yield content
-        if decompressor.eof:
-            if decompressor.unused_data or file.read(1):
-                problems.append("has bytes after its compressed frame")
-            break
-    else:
+        rest = decompressor.unused_data
+    rest += file.read(CHECKSUM_BYTES + 1)
+    if not decompressor.eof or len(rest) < CHECKSUM_BYTES:
         problems.append("ends inside its compressed frame")
-    while file.read(CHUNK):
-        pass
+    elif len(rest) > CHECKSUM_BYTES:
+        problems.append("has bytes after its compressed frame")
 
 
 def check_records(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> None:

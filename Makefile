@@ -1,0 +1,42 @@
+# `make demo` and `make test` need a Debian machine with Python 3.11 or later and nothing else installed by hand.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nmap-forwarder-tests
+JOBS ?= 2
+
+.PHONY: help demo test lint unit tools bench fields clean
+
+help:  ## show what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+$(VENV)/installed: pyproject.toml deploy/make-venv
+	bash deploy/make-venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed  ## scan loopback services, seal, verify, tamper, verify again
+	$(BIN)/python docs/demo.py
+
+test: lint unit  ## lint, types, unit and integration tests
+
+lint: $(VENV)/installed  ## style, types, docstrings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/interrogate --quiet forwarder
+
+tools:  ## fetch the independent verifiers that the tests run
+	bash tests/tools.sh $(CACHE)
+
+unit: $(VENV)/installed tools  ## all tests with coverage
+	rm -f .coverage .coverage.*
+	PATH="$(abspath $(BIN)):$(CACHE)/bin:$$PATH" $(BIN)/coverage run -m pytest -n $(JOBS) tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='forwarder/nmap/*,forwarder/ecs/*,forwarder/seal/*,forwarder/verify/*,forwarder/ledger.py,forwarder/pipeline.py' --fail-under=95
+
+bench: $(VENV)/installed  ## compare with python-libnmap on a generated scan
+	$(BIN)/python benchmarks/forward.py
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) demo-out .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds the independent verifiers that the tests run, once, into a cache outside the tree.
+# Without Go it says so: the tests that need them skip with that reason, or fail when CI=true.
+set -euo pipefail
+cache=$1
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$cache/bin"
+
+if ! command -v go >/dev/null; then
+    echo "tools: no Go here, so no fsck and no tlogcheck: tests that need them are skipped" >&2
+    exit 0
+fi
+if [ ! -x "$cache/bin/fsck" ]; then
+    GOBIN="$cache/bin" go install github.com/transparency-dev/tessera/cmd/fsck@v1.0.4 || echo "tools: fsck cannot be built" >&2
+fi
+sum=$(cat "$here"/integration/go/* | sha256sum | cut -c1-16)
+if [ ! -x "$cache/bin/tlogcheck-$sum" ]; then
+    (cd "$here/integration/go" && go build -o "$cache/bin/tlogcheck-$sum" .) || echo "tools: tlogcheck cannot be built" >&2
+fi
+ln -sfn "tlogcheck-$sum" "$cache/bin/tlogcheck"
