@@ -1,0 +1,151 @@
+"""What many tests need: a forwarder in a directory of its own, and scans to feed it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from forwarder import pipeline, state
+from forwarder.config import Settings
+from forwarder.seal.keys import FileKey
+from forwarder.seal.manifest import Manifest
+from forwarder.verify.run import verify
+from forwarder.verify.verdict import LogVerdict
+
+
+def host(n: int, ports: int = 2, extra: str = "") -> str:
+    """A host of a scan, different for each n."""
+    listed = "".join(
+        f'<port protocol="tcp" portid="{100 + i}"><state state="open" reason="syn-ack" reason_ttl="64"/>'
+        f'<service name="http" product="p{n}-{i}" version="1.{i}" method="probed" conf="10"/></port>\n'
+        for i in range(ports)
+    )
+    return (
+        f'<host starttime="{1700000000 + n}" endtime="{1700000100 + n}"><status state="up" reason="arp-response"/>\n'
+        f'<address addr="10.0.{n // 250}.{n % 250 + 1}" addrtype="ipv4"/>\n<hostnames></hostnames>\n'
+        f'<ports><extraports state="closed" count="{1000 - ports}"/>{listed}</ports>{extra}\n</host>\n'
+    )
+
+
+def scan(hosts: int = 3, ports: int = 2, *, start: int = 1700000000, end: bool = True) -> str:
+    """A whole scan as nmap writes it."""
+    head = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE nmaprun>\n'
+        f'<nmaprun scanner="nmap" args="nmap -sS -oX x 10.0.0.0/16" start="{start}" version="7.93">\n'
+        '<scaninfo type="syn" protocol="tcp" numservices="1000" services="1-1000"/>\n'
+    )
+    tail = (
+        f'<runstats><finished time="{start + 1000}" elapsed="1000" exit="success"/>'
+        f'<hosts up="{hosts}" down="0" total="{hosts}"/>\n</runstats>\n</nmaprun>\n'
+    )
+    return head + "".join(host(n, ports) for n in range(hosts)) + (tail if end else "")
+
+
+def need(program: str) -> str:
+    """The path of a program; without it a skip here, a failure in CI."""
+    if found := shutil.which(program):
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{program} is missing, and CI must have it")
+    pytest.skip(f"{program} is not installed")
+
+
+@dataclass
+class Forwarder:
+    """One forwarder with a state directory of its own."""
+
+    directory: Path
+    flags: dict[str, object] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        flags = {"state_dir": str(self.directory / "state"), "intake_settle": 0, "observer_name": "scanner1"}
+        return Settings(flags | self.flags, environment={"NMAP_FORWARDER_CONFIG": str(self.directory / "config.toml")})
+
+    @property
+    def archive(self) -> Path:
+        return self.directory / "state" / "archive"
+
+    @property
+    def log(self) -> Path:
+        return self.archive / self.key.name
+
+    @property
+    def key(self):
+        return state.verifier_key(self.directory / "state")
+
+    def init(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "config.toml").touch()
+        if not state.is_made(self.directory / "state"):
+            state.init(self.settings)
+
+    def forward(self, *paths: Path | str) -> pipeline.Outcome:
+        self.init()
+        listener = pipeline.Listener(said=self.said.append)
+        with state.opened(self.settings) as opened:
+            return pipeline.forward(opened, self.settings, [str(path) for path in paths], listener)
+
+    def manifests(self) -> list[Manifest]:
+        files = sorted(self.log.glob("batches/*/manifest.json"))
+        return [Manifest.decode(file.read_bytes()) for file in files]
+
+    def lines(self) -> list[bytes]:
+        found: list[bytes] = []
+        for manifest in self.manifests():
+            if manifest.records.count:
+                data = (self.log / manifest.records.name).read_bytes()
+                found += zstandard.ZstdDecompressor().decompressobj().decompress(data).splitlines()
+        return found
+
+    def records(self, dataset: str = "") -> list[dict]:
+        found = [json.loads(line) for line in self.lines()]
+        return [record for record in found if not dataset or record["event"]["dataset"] == f"nmap.{dataset}"]
+
+    def verify(self, pins=()) -> LogVerdict:
+        (verdict,) = verify(self.archive, [self.key], lambda _: list(pins))
+        return verdict
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        return path
+
+    def command(self, *arguments: str | Path, **options) -> subprocess.CompletedProcess:
+        """Run the program as a user does."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("NMAP_FORWARDER_")}
+        environment |= {
+            "NMAP_FORWARDER_STATE_DIR": str(self.directory / "state"),
+            "NMAP_FORWARDER_CONFIG": str(self.directory / "config.toml"),
+            "NMAP_FORWARDER_INTAKE_SETTLE": "0",
+        } | options.pop("env", {})
+        (self.directory / "config.toml").touch()
+        return subprocess.run(
+            [sys.executable, "-m", "forwarder", *map(str, arguments)],
+            check=False,
+            capture_output=True,
+            env=environment,
+            timeout=120,
+            **options,
+        )
+
+
+@pytest.fixture
+def forwarder(tmp_path: Path) -> Forwarder:
+    return Forwarder(tmp_path / "f")
+
+
+@pytest.fixture
+def key() -> FileKey:
+    """The key of the test vector in docs/SEALED_ARCHIVE.md."""
+    return FileKey.from_seed(bytes(range(32)), "example.com/nmap/scanner1")
