@@ -193,7 +193,7 @@ def copy(source: IO[bytes], spool: Path, limit: int) -> Copy:
             stream = opened(source)
             while True:
                 try:
-                    chunk = stream.read(CHUNK)
+                    chunk = stream.read1(CHUNK)  # type: ignore[attr-defined]  # read() would drop what precedes an error
                 except BROKEN as error:
                     chunk, note = b"", f"compressed data ends early or is damaged ({error})"
                 except OSError as error:

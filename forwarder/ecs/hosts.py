@@ -69,12 +69,22 @@ class HostMapper:
             open_ports=ports.open_count,
         )
 
-    def _port(self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
+    def _port(
+        self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int
+    ) -> dict[str, Any]:
         service = port.get("service", {})
         label = service.get("name")
         network = dict(subject.network_parts)
         destination = dict(subject.destination)
-        words = [name, port.get("state"), label, service.get("product"), service.get("version"), "on", subject.label]
+        words = [
+            name,
+            port.get("state"),
+            label,
+            service.get("product"),
+            service.get("version"),
+            "on",
+            subject.label,
+        ]
         nmap: dict[str, Any] = {
             "scan": self._context.scan,
             "target": subject.target,
@@ -88,7 +98,8 @@ class HostMapper:
             nmap["unparsed"] = odd
         protocol = port.get("protocol")
         if protocol == "ip":
-            network["iana_number"] = str(port.get("number"))
+            if "number" in port:
+                network["iana_number"] = str(port["number"])
         elif protocol:
             network["transport"] = protocol
             if "number" in port:

@@ -27,12 +27,19 @@ NAME = re.compile(rb"</?([A-Za-z_][\w.-]*)")
 STOP = rb"<!--|<!\[CDATA\[|<\?xml\b|<!DOCTYPE|</?nmaprun\b|<host(?=[\s>])"
 """Marks inside an element: something opaque, or a sign that the element was cut and something else begins."""
 HOST_MARK = re.compile(rb"(?P<own></host\s*>)|" + STOP)
-SKELETON_MARK = re.compile(HOST_MARK.pattern + rb"|<port(?=[\s>])")
-PORT_MARK = re.compile(rb"(?P<own></port\s*>)|</ports\s*>|</host\s*>|<port(?=[\s>])|" + STOP)
+SKELETON_MARK = re.compile(HOST_MARK.pattern + rb"|<port(?=[\s/>])")
+PORT_MARK = re.compile(rb"(?P<own></port\s*>)|</ports\s*>|</host\s*>|<port(?=[\s/>])|" + STOP)
 DOCUMENT_MARK = re.compile(rb"(?P<own></nmaprun\s*>)|<!--|<!\[CDATA\[|<\?xml\b|<!DOCTYPE|<nmaprun\b")
 DOCUMENT_START = (b"<?xml", b"<!DOCTYPE", b"<nmaprun")
-OPAQUE = {b"<!--": b"-->", b"<![CDATA[": b"]]>"}
-"""Constructs whose content is no markup, and how they end."""
+OPAQUE = {b"<!--": re.compile(rb"(?P<own>-->)|<!--"), b"<![CDATA[": re.compile(rb"(?P<own>]]>)|<!\[CDATA\[")}
+"""Constructs whose content is no markup, and how they end. One that begins again before its end was cut: to look for
+an end behind that would pass over whole hosts, and take quadratic time where nothing but beginnings comes."""
+NESTED = re.compile(rb"<host[\s>]")
+DECLARATION_END = re.compile(rb"[^<>\[]*(?:(?P<own>>)|\[|<)")
+SUBSET_END = re.compile(rb"(?P<own>\]\s*>)|<!DOCTYPE|<\?xml\b")
+"""The end of a declaration without and with an internal subset, or what shows that it was cut."""
+OVERLAP: Final = 256
+"""Bytes that may be the beginning of a mark or name whose rest was not read yet."""
 
 
 class Stream(Protocol):
@@ -103,8 +110,8 @@ class Framer:
                 self._pass_opaque()
             elif self._starts(*DOCUMENT_START) and self._open:
                 yield self._close("cut")
-            elif self._starts(b"<?"):
-                self._take(2)
+            elif self._starts(b"<?") or (self._open and self._starts(b"<!")):
+                self._take(2)  # inside a document there are no declarations, only damaged comments
             elif self._starts(b"<!"):
                 self._declaration()
             else:
@@ -167,26 +174,28 @@ class Framer:
 
     def _declaration(self) -> None:
         """Pass over `<!DOCTYPE …>`; nmap's own has no internal subset, and nobody's may declare entities."""
+        # Entities of an earlier document type, whose nmaprun never came, are not this one's.
+        declares = self._starts(b"<!ENTITY") or (self._entities and not self._starts(b"<!DOCTYPE"))
         while (end := self._declaration_end()) < 0 and self._rest() <= LIMIT and self._fill():
             pass
         data = self._take(end if end > 0 else 2)
-        self._entities = self._entities or b"<!ENTITY" in data
+        self._entities = declares or b"<!ENTITY" in data
         external = re.match(rb"""<!DOCTYPE\s+(\S+)\s+(?:SYSTEM|PUBLIC\s+["'][^"']*["'])\s+["']([^"']*)""", data)
         if external and not (external[1] == b"nmaprun" and external[2].endswith(b"nmap.dtd")):
             self.external = external[2].decode(errors="replace")
 
     def _declaration_end(self) -> int:
-        """Return the length of the declaration at hand, or -1 while its end is not in the buffer."""
-        subset = self._buffer.find(b"[", self._position)
-        end = self._buffer.find(b">", self._position)
-        if 0 <= subset < end:
-            close = re.compile(rb"\]\s*>").search(self._buffer, subset)
-            return close.end() - self._position if close else -1
-        return end + 1 - self._position if end >= 0 else -1
+        """Return the length of the declaration at hand, 0 when it is broken, or -1 while its end is not in the buffer."""
+        found = DECLARATION_END.match(self._buffer, self._position + 2)
+        if found and found[0].endswith(b"["):
+            found = SUBSET_END.search(self._buffer, found.end())
+        if found:
+            return found.end() - self._position if found["own"] else 0
+        return -1
 
     def _tag(self) -> Iterator[Frame]:
         """Handle the start or end tag at hand."""
-        while self._rest() < 64 and self._fill():  # noqa: PLR2004 - more than any name we look for
+        while self._rest() < OVERLAP and self._fill():
             pass
         found = NAME.match(self._buffer, self._position)
         if not found:
@@ -196,10 +205,10 @@ class Framer:
         closing = found[0].startswith(b"</")
         self.root = self.root or name.decode(errors="replace")
         if name == b"nmaprun" and closing:
-            length, _ = self._tag_length()
+            length, whole = self._tag_length()
             self._take(length)
             if self._open:
-                yield self._close("")
+                yield self._close("" if whole else "cut")
         elif name == b"nmaprun" and self._entities:
             start, self._entities = self.offset, False
             self._pass_over(DOCUMENT_MARK, 8)
@@ -229,46 +238,53 @@ class Framer:
         start = self.offset
         length, whole = self._tag_length()
         tag = self._buffer[self._position : self._position + length]
+        if length > LIMIT:
+            self._take(length)
+            if not whole:
+                self._seek(b"<")  # which no tag holds, so that this is past it
+            return Frame("element", start, self.offset, b"", "too large")
         if not whole or tag.endswith(b"/>"):  # broken, or empty
             return Frame("element", start, start + length, self._take(length), "" if whole else "cut")
         marks = re.compile(rb"(?P<own></" + re.escape(name) + rb"\s*>)|" + STOP)
         length, mark = self._find_end(marks, length)
-        if not mark and length > LIMIT:
-            self._pass_over(marks, length)
+        if length > LIMIT:
+            self._pass_over(marks, length, mark)
             return Frame("element", start, self.offset, b"", "too large")
         data = self._take(length)
         return Frame("element", start, start + length, data, "" if mark.startswith(b"</" + name) else "cut")
 
-    def _find_end(self, marks: re.Pattern[bytes], length: int, limit: int = LIMIT) -> tuple[int, bytes]:
+    def _find_end(self, marks: re.Pattern[bytes], length: int, limit: int | None = None) -> tuple[int, bytes]:
         """Look for the end of the element at hand from `length` bytes on.
 
         Returns:
             (length of the element, the mark that ended it). The element's own end tag belongs to it, any other mark
-            does not. The mark is empty at the end of the stream, or when more than `limit` bytes went by.
+            does not. The mark is empty at the end of the stream, or when more than `limit` (LIMIT) bytes went by.
         """
+        limit = LIMIT if limit is None else limit
         while True:
             found = marks.search(self._buffer, self._position + length)
             if found and found[0] not in OPAQUE:
                 return (found.end() if found["own"] else found.start()) - self._position, found[0]
-            if found and (end := self._opaque_end(found[0], found.end())):
+            if found and (end := self._opaque_end(found[0], found.start())):
                 length = end - self._position
                 continue
             # A mark may be cut by the end of the buffer: look at the last bytes again.
-            resume = found.start() - self._position if found else max(length, self._rest() - 16)
+            resume = found.start() - self._position if found else max(length, self._rest() - OVERLAP)
+            behind = found.end() - self._position if found else 0  # before _fill, which moves the buffer
             if self._rest() <= limit and self._fill():
                 length = resume
             elif found:  # a comment that never ends is no comment
-                length = found.end() - self._position
+                length = behind
             else:
                 return self._rest(), b""
 
-    def _pass_over(self, marks: re.Pattern[bytes], length: int) -> bytes:
-        """Pass over the element at hand from `length` bytes on, however long it is; return the mark that ended it."""
-        self._take(length)
-        mark = b""
-        while not mark and (self._rest() or self._fill()):
+    def _pass_over(self, marks: re.Pattern[bytes], length: int, mark: bytes = b"") -> bytes:
+        """Pass over the element at hand, `length` bytes and, without a mark, on to one; return the mark that ended it."""
+        while not mark and length:
+            # Its last bytes may be the beginning of a mark; one byte at least goes, or it would find its own start.
+            self._take(length if self._ended else max(length - OVERLAP, 1))
             length, mark = self._find_end(marks, 0)
-            self._take(length)
+        self._take(length)
         return mark
 
     def _pass_opaque(self) -> None:
@@ -280,24 +296,27 @@ class Framer:
 
     def _opaque_end(self, mark: bytes, position: int) -> int:
         """Return where a comment or CDATA section ends in the buffer, 0 when that is not in it."""
-        close = OPAQUE[mark]
-        end = self._buffer.find(close, position)
-        return end + len(close) if end >= 0 else 0
+        found = OPAQUE[mark].search(self._buffer, position + len(mark))
+        return found.end() if found and found["own"] else 0
 
     # --- hosts --------------------------------------------------------------------------------------------
 
     def _host(self) -> Iterator[Frame]:
         """Yield the host at hand, whole or in parts."""
         start = self.offset
-        end = self._buffer.find(b"</host>", self._position)
-        length, mark = end + 7 - self._position, b"</host>"
         # The usual host is in the buffer and holds nothing that could hide its end: no need to look at each mark.
+        nested = NESTED.search(self._buffer, self._position + 5)
+        end = self._buffer.find(b"</host>", self._position, nested.start() if nested else len(self._buffer))
+        length, mark = end + 7 - self._position, b"</host>"
         plain = end >= 0 and length <= SPLIT
         if plain:
             data = self._buffer[self._position : self._position + length]
             plain = not (b"nmaprun" in data or b"<!" in data or b"<?" in data)
-            plain = plain and data.find(b"<host ", 1) < 0 and data.find(b"<host>", 1) < 0
         if not plain:
+            length, whole = self._tag_length()
+            if whole and self._buffer.endswith(b"/>", self._position, self._position + length):
+                yield Frame("host", start, start + length, self._take(length))
+                return
             length, mark = self._find_end(HOST_MARK, 5, SPLIT)
             if length > SPLIT:
                 yield from self._large_host(start)
@@ -313,12 +332,12 @@ class Framer:
         length = 5  # past its own `<host`
         while mark.startswith(b"<port"):
             length, mark = self._find_end(SKELETON_MARK, length)
-            data = self._take(length)
             if not mark and length > LIMIT:
-                mark = self._pass_over(SKELETON_MARK, 0)
-            if len(skeleton) + length <= LIMIT:
-                skeleton += data
+                mark, problem = self._pass_over(SKELETON_MARK, length), "too large"
+            elif len(skeleton) + length <= LIMIT:
+                skeleton += self._take(length)
             else:
+                self._take(length)
                 problem = "too large"
             if start >= 0:
                 yield Frame("host-start", start, self.offset, bytes(skeleton))
@@ -329,7 +348,7 @@ class Framer:
                 yield port
             length = 0
         if mark:
-            problem = problem or ("" if mark.startswith(b"</host") else "cut")
+            problem = problem if mark.startswith(b"</host") else "cut"
             yield Frame("host-end", first, self.offset, bytes(skeleton), problem, lost)
         else:
             yield Frame("cut-host", first, self.offset, bytes(skeleton), "cut")
@@ -338,10 +357,11 @@ class Framer:
         """Return the port element at hand; without data when it is too large."""
         start = self.offset
         length, whole = self._tag_length()
-        if whole and self._buffer.endswith(b"/>", self._position, self._position + length):
+        empty = whole and self._buffer.endswith(b"/>", self._position, self._position + length)
+        if empty and length <= LIMIT:
             return Frame("port", start, start + length, self._take(length))
-        length, mark = self._find_end(PORT_MARK, max(length, 5))
-        if not mark and length > LIMIT:
-            self._pass_over(PORT_MARK, length)
+        length, mark = (length, b"/>") if empty else self._find_end(PORT_MARK, max(length, 5))
+        if length > LIMIT:
+            self._pass_over(PORT_MARK, length, mark)
             return Frame("port", start, self.offset, b"", "too large")
         return Frame("port", start, start + length, self._take(length), "" if mark.startswith(b"</port>") else "cut")

@@ -49,8 +49,11 @@ class Host:
     def ports(self) -> Iterator[dict[str, Any]]:
         """Yield the host's ports; to be used once, before `body`."""
         if self._element is not None:
-            for group in self._element.iterfind("ports"):
-                yield from map(port, group.iterfind("port"))
+            for group in self._element:
+                if group.tag == "ports":
+                    yield from map(port, group.iterfind("port"))
+                elif group.tag == "port":  # outside of `ports`, where a large host's are found, too
+                    yield port(group)
             return
         for frame in self._parts:
             if frame.kind != "port":
@@ -63,6 +66,7 @@ class Host:
 
     def _finish(self, frame: Frame) -> None:
         """Read the host's frame without its ports."""
+        self._parts = iter(())  # what follows in the document is the next host's
         element, damage = salvage.parse(frame.data)
         self.damage = self.damage or damage
         if frame.lost:

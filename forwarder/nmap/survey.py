@@ -107,7 +107,7 @@ class Survey:
             digest = self._hasher.state.hexdigest()
             document.hosts += 1
             document.prefix_length, document.prefix_sha256 = frame.end - document.start, digest
-            if not document.scan_id:
+            if not document.scan_id and frame.problem != "cut":
                 document.scan_id = digest
                 self._known = self._prefix_of(digest)
             if document.prefix_length == self._known:

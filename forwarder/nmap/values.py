@@ -17,6 +17,8 @@ MAX_UNPARSED_LENGTH: Final = 1000
 """Characters kept of one oddity."""
 LARGEST_PORT: Final = 65535
 
+MAC = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5,19}")
+"""Of Ethernet, or longer ones."""
 FRACTION = re.compile(r"-?[0-9]{1,10}(\.[0-9]{1,9})?")
 DECIMALS: Final = 4
 """Decimals kept of a fraction: nmap writes two, and from 1e-5 on JSON writers differ in their use of exponents."""
@@ -107,7 +109,13 @@ def moment(text: str) -> str:
 
 
 def mac(text: str) -> str:
-    """Return a MAC address as ECS writes it: upper-case, with dashes."""
+    """Return a MAC address as ECS writes it: upper-case, with dashes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not MAC.fullmatch(text):
+        raise ValueError(text)
     return text.upper().replace(":", "-")
 
 
@@ -130,7 +138,11 @@ def take(element: Element, table: Table, into: dict[str, Any], odd: list[str]) -
 
 def take_markup(element: Element, odd: list[str]) -> None:
     """Keep an element that we do not know as its markup."""
-    note(odd, tostring(element, encoding="unicode").strip())
+    try:
+        markup = tostring(element, encoding="unicode").strip()
+    except RecursionError:  # nested deeper than Python's stack
+        markup = f"<{element.tag}> is nested too deeply to write"
+    note(odd, markup)
 
 
 def note(odd: list[str], text: str) -> None:

@@ -1,0 +1,60 @@
+"""The table of all fields that a record may have: ECS's in ecs.csv, ours in nmap.csv."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from forwarder.errors import UsageError
+
+TABLES: Final = ("ecs.csv", "nmap.csv")
+PLACES: Final = (
+    Path(__file__).parents[1] / "_data" / "ecs_mappings",  # an installed wheel
+    Path(__file__).parents[2] / "ecs_mappings",  # a source checkout
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One leaf field."""
+
+    name: str
+    """All of it, with dots."""
+    type: str
+    """Of Elasticsearch."""
+    array: bool
+    """A list holds its values, or the objects that it is in."""
+    allowed: frozenset[str]
+    """The only values it may have; empty when there is no such rule."""
+
+
+@cache
+def fields() -> dict[str, Field]:
+    """Return all fields by name.
+
+    Raises:
+        UsageError: the tables are not where the program was installed.
+    """
+    found = {}
+    for table in TABLES:
+        with _find(table).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                allowed = frozenset(filter(None, row.get("allowed", "").split("|")))
+                found[row["field"]] = Field(row["field"], row["type"], row["array"] == "true", allowed)
+    return found
+
+
+@cache
+def objects() -> frozenset[str]:
+    """Return the names of all objects that hold fields, at any depth."""
+    return frozenset(name[:end] for name in fields() for end, letter in enumerate(name) if letter == ".")
+
+
+def _find(table: str) -> Path:
+    for place in PLACES:
+        if (path := place / table).is_file():
+            return path
+    raise UsageError(f"the field table {table} is missing", "install nmap-forwarder again")

@@ -1,0 +1,261 @@
+"""The field table: records keep to it, it holds nothing that no record has, and the check finds what is wrong."""
+
+import copy
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from forwarder.ecs import fields as table
+from forwarder.ecs import scans
+from forwarder.ecs.check import problems
+from forwarder.ecs.context import Context, Options, Origin
+from forwarder.ecs.hosts import HostMapper
+from forwarder.ecs.tally import Tally
+from forwarder.errors import UsageError
+from forwarder.nmap.reader import Reader
+from forwarder.nmap.survey import Survey
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures" / "nmap"
+OPTIONS = Options(observer="scanner-1", observer_ip="198.51.100.7", networks=("192.0.2.0/25",))
+MTIME = "2024-01-01T00:00:00.000Z"
+SPLICED = {"nmap.backfill"}
+"""Fields that only delivered documents have."""
+NAMES = {"nmap.scan.supersedes": "a" * 64, "nmap.scan.diverges_from": "b" * 64}
+
+
+def records(data: bytes, options: Options = OPTIONS) -> list[dict]:
+    """All records of an input as parsed JSON, the scan's last."""
+    found = []
+    reader = Reader(io.BytesIO(data))
+    for document in Survey(io.BytesIO(data)):
+        context = Context(
+            document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id
+        )
+        tally = Tally()
+        mapper = HostMapper(context, tally)
+        for host in reader.hosts(document):
+            found += map(json.loads, mapper.records(host))
+        found.append(json.loads(scans.record(context, tally, *NAMES.values())[1]))
+    return found
+
+
+def leaves(name: str, value: object) -> set[str]:
+    """Names of the leaf fields at and below a value; a type that takes objects is a leaf."""
+    if isinstance(value, list):
+        return set().union(*(leaves(name, item) for item in value))
+    if isinstance(value, dict) and name not in table.fields():
+        return set().union(
+            *(leaves(f"{name}.{key}" if name else key, member) for key, member in value.items())
+        )
+    return {name}
+
+
+@pytest.fixture(scope="module")
+def rich() -> list[dict]:
+    data = (FIXTURES / "rich.xml").read_bytes()
+    many = b"".join(b'<script id="s%d" output="%s"/>' % (n, b"x" * 60000) for n in range(40))
+    large = data.replace(b"<hostscript>", b"<hostscript>" + many)
+    cut = data[: data.index(b"<output")].replace(b'profile_name="Intense scan"', b'profile_name="&#x1;"')
+    return [*records(data), *records(large), *records(cut)]
+
+
+@pytest.fixture
+def port(rich) -> dict:
+    return copy.deepcopy(next(record for record in rich if record["event"]["dataset"] == "nmap.port"))
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with (ROOT / "ecs_mappings" / name).open(newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+@pytest.mark.parametrize("name", ["rich.xml", "demo.xml"])
+@pytest.mark.parametrize("options", [OPTIONS, Options(), Options(all_ports=True, os_accuracy=0)])
+def test_records_keep_to_the_table(name, options):
+    found = records((FIXTURES / name).read_bytes(), options)
+    assert {record["event"]["dataset"] for record in found} == {"nmap.port", "nmap.host", "nmap.scan"}
+    assert [problem for record in found for problem in problems(record)] == []
+
+
+def test_cut_large_and_bare_records_keep_to_the_table(rich):
+    bare = records(b"<nmaprun><host/><host><ports><port/></ports></host></nmaprun>") + records(b"<nmaprun>")
+    assert [problem for record in rich + bare for problem in problems(record)] == []
+
+
+@pytest.mark.parametrize("dataset", ["scan", "host", "port"])
+def test_the_table_says_which_records_have_a_field(rich, dataset):
+    had = set()
+    for record in rich:
+        if record["event"]["dataset"] == f"nmap.{dataset}":
+            had |= {name for name in leaves("", record) if name.startswith("nmap.")}
+    listed = {row["field"] for row in rows("nmap.csv") if dataset in row["datasets"].split("|")}
+    never = {"nmap.truncated"} if dataset != "host" else set()  # only the host of `rich` is too large
+    assert listed - had - SPLICED - never == set()
+    assert had - listed == set()
+
+
+@pytest.mark.parametrize("name", ["ecs.csv", "nmap.csv"])
+def test_tables_are_sorted_and_whole(name):
+    found = rows(name)
+    names = [row["field"] for row in found]
+    assert names == sorted(set(names))
+    assert {row["array"] for row in found} == {"true", "false"}
+    assert all(row["type"] and None not in row for row in found)
+    assert not set(names) & table.objects()
+
+
+def test_our_table_explains_each_field():
+    for row in rows("nmap.csv"):
+        assert row["field"].startswith("nmap.")
+        assert row["meaning"]
+        assert set(row["datasets"].split("|")) <= {"scan", "host", "port"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "array"),
+    [
+        ("@timestamp", "date", False),
+        ("data_stream.dataset", "constant_keyword", False),
+        ("destination.port", "long", False),
+        ("error.message", "match_only_text", False),
+        ("event.category", "keyword", True),
+        ("event.duration", "long", False),
+        ("event.sequence", "long", False),
+        ("host.ip", "ip", True),
+        ("host.mac", "keyword", True),
+        ("labels.ticket", "keyword", False),
+        ("message", "match_only_text", False),
+        ("observer.ip", "ip", True),
+        ("process.args", "keyword", True),
+        ("process.command_line", "wildcard", False),
+        ("related.hash", "keyword", True),
+        ("source.ip", "ip", False),
+        ("tls.server.x509.not_after", "date", False),
+        ("user.effective.name", "keyword", False),
+        ("vulnerability.score.base", "float", False),
+    ],
+)
+def test_types_are_those_of_ecs(name, kind, array):
+    field = table.fields()[name]
+    assert (field.type, field.array) == (kind, array)
+
+
+def test_allowed_values_are_those_of_ecs():
+    assert table.fields()["event.outcome"].allowed == {"failure", "success", "unknown"}
+    assert {"host", "network", "vulnerability"} <= table.fields()["event.category"].allowed
+    assert not table.fields()["event.action"].allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("nmap.novelty", 1, "nmap.novelty: is no known field"),
+        ("nmap.novelty", [1], "nmap.novelty: is no known field"),
+        ("nmap.novelty", {"a": 1}, "nmap.novelty: is no known field"),
+        ("resource", {"name": "x"}, "resource: is no known field"),
+        ("host", "web", "host: 'web' is no object"),
+        ("host.ip", "192.0.2.1", "host.ip: is no list"),
+        ("host.ip", ["192.0.2.256"], "host.ip: '192.0.2.256' is no ip"),
+        ("host.ip", [1], "host.ip: 1 is no ip"),
+        ("host.ip", [["192.0.2.1", None]], "host.ip: None is no ip"),
+        ("source.ip", ["192.0.2.1"], "source.ip: is a list"),
+        ("event.start", "2024-01-01", "event.start: '2024-01-01' is no date"),
+        ("event.start", "2024-02-30T00:00:00Z", "event.start: '2024-02-30T00:00:00Z' is no date"),
+        ("event.start", 1700000000, "event.start: 1700000000 is no date"),
+        ("event.kind", "fact", "event.kind: 'fact' is none of"),
+        ("event.type", ["info", "odd"], "event.type: 'odd' is none of"),
+        ("event.reason", None, "event.reason: None is no keyword"),
+        ("event.reason", {"a": "b"}, "event.reason: {'a': 'b'} is no keyword"),
+        ("event.duration", "1", "event.duration: '1' is no long"),
+        ("event.duration", True, "event.duration: True is no long"),
+        ("event.duration", 1 << 63, "event.duration: 9223372036854775808 is no long"),
+        ("event.duration", 1.5, "event.duration: 1.5 is no long"),
+        ("event.risk_score", "7", "event.risk_score: '7' is no float"),
+        ("event.risk_score", float("nan"), "event.risk_score: nan is no float"),
+        ("nmap.port.number", 1 << 31, "nmap.port.number: 2147483648 is no integer"),
+        ("nmap.port.number", [22], "nmap.port.number: is a list"),
+        ("nmap.host.timed_out", "true", "nmap.host.timed_out: 'true' is no boolean"),
+        ("nmap.script.result", ["x"], "nmap.script.result: 'x' is no flattened"),
+        ("nmap.scan.info", {"type": "syn"}, "nmap.scan.info.type: is no list"),
+        ("nmap.scan.info", [{"odd": 1}], "nmap.scan.info.odd: is no known field"),
+        (
+            "nmap.scan.covered.tcp",
+            [{"gte": 2, "lte": 1}],
+            "nmap.scan.covered.tcp: {'gte': 2, 'lte': 1} is no",
+        ),
+        ("nmap.scan.covered.tcp", [{"gte": 2}], "nmap.scan.covered.tcp: {'gte': 2} is no integer_range"),
+        (
+            "nmap.scan.covered.tcp",
+            [{"gte": 2, "lte": "3"}],
+            "nmap.scan.covered.tcp: {'gte': 2, 'lte': '3'} is no",
+        ),
+        ("nmap.scan.covered.tcp", ["1-2"], "nmap.scan.covered.tcp: '1-2' is no integer_range"),
+    ],
+)
+def test_each_kind_of_problem_is_found(port, name, value, problem):
+    holder = port
+    *path, last = name.split(".")
+    for key in path:
+        holder = holder.setdefault(key, {})
+    holder[last] = value
+    found = [line for line in problems(port) if "is missing" not in line]
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    "name", ["@timestamp", "message", "ecs.version", "event.id", "event.type", "data_stream.type"]
+)
+def test_what_every_record_has_may_not_be_missing(port, name):
+    *path, last = name.split(".")
+    holder = port
+    for key in path:
+        holder = holder[key]
+    del holder[last]
+    assert problems(port) == [f"{name}: is missing"]
+
+
+def test_an_empty_list_is_no_value(port):
+    port["event"]["type"] = []
+    assert problems(port) == ["event.type: is missing"]
+
+
+def test_delivered_documents_are_sound_and_their_dotted_keys_are_checked(port):
+    spliced = {"event.hash": "0" * 64, "event.sequence": 7, "event.created": MTIME, "nmap.backfill": True}
+    assert problems(port | spliced) == []
+    assert problems(port | {"event.sequence": "7"}) == ["event.sequence: '7' is no long"]
+
+
+def test_a_wrong_value_is_shown_in_part(port):
+    port["event"]["duration"] = "x" * 5000
+    assert len(problems(port)[0]) < 150
+
+
+def test_tables_are_found_in_an_installed_wheel_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "PLACES", (tmp_path, *table.PLACES))
+    assert table._find("ecs.csv") == ROOT / "ecs_mappings" / "ecs.csv"
+    (tmp_path / "ecs.csv").write_text("field,type,array,allowed\n")
+    assert table._find("ecs.csv") == tmp_path / "ecs.csv"
+
+
+def test_missing_tables_are_said_to_be_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "PLACES", (tmp_path,))
+    with pytest.raises(UsageError, match=r"ecs\.csv is missing"):
+        table._find("ecs.csv")
+
+
+def test_an_ip_protocol_without_a_number_has_none():
+    found = records(
+        b'<nmaprun><host><ports><port protocol="ip" portid="x"><state state="open"/></port></ports></host></nmaprun>'
+    )
+    assert "iana_number" not in found[0]["network"]
+
+
+def test_truncated_names_fields_that_there_are():
+    many = b"".join(b'<prescript><script id="s%d"/></prescript>' % n for n in range(1001))
+    found = records(b"<nmaprun>" + many + b"</nmaprun>")
+    assert found[-1]["nmap"]["truncated"] == ["nmap.script"]
