@@ -3,7 +3,6 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nmap-forwarder-tests
-JOBS ?= 2
 
 .PHONY: help demo test lint unit tools bench fields clean
 
@@ -31,7 +30,7 @@ tools:  ## fetch the independent verifiers that the tests run
 
 unit: $(VENV)/installed tools  ## all tests with coverage
 	rm -f .coverage .coverage.*
-	PATH="$(abspath $(BIN)):$(CACHE)/bin:$$PATH" $(BIN)/coverage run -m pytest -n $(JOBS) tests
+	PATH="$(abspath $(BIN)):$(CACHE)/bin:$$PATH" $(BIN)/coverage run -m pytest tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='forwarder/nmap/*,forwarder/ecs/*,forwarder/seal/*,forwarder/verify/*,forwarder/ledger.py,forwarder/pipeline.py' --fail-under=95
 

@@ -2,7 +2,7 @@
 
 Usage: python ecs_mappings/make_ecs.py ecs_flat.yml
 
-The list is `generated/ecs/ecs_flat.yml` of elastic/ecs (9.4.0; every field here is in 8.17.0, too). Only names and types
+The list is `generated/ecs/ecs_flat.yml` of elastic/ecs, version 9.4.0. Only names, types and allowed values
 are taken over. Needs PyYAML, which nothing else does.
 """
 
@@ -22,23 +22,27 @@ WANTED = {
     "destination": "address domain ip mac port",
     "error": "code id message type",
     "event": (
-        "action category code created dataset duration end hash id ingested kind module outcome provider reason"
-        " reference risk_score sequence severity start timezone type url"
+        "action category code created dataset duration end hash id ingested kind module outcome provider "
+        "reason reference risk_score sequence severity start timezone type url"
     ),
     "file": "directory extension gid group hash.sha256 inode mode mtime name owner path size type uid",
     "host": "architecture domain hostname id ip mac name os.* type uptime",
     "network": "application community_id direction iana_number name protocol transport type",
     "observer": "hostname ip mac name product serial_number type vendor version",
     "process": (
-        "args args_count command_line end entity_id executable exit_code hash.sha256 interactive name pid start title"
-        " working_directory parent.command_line parent.entity_id parent.executable parent.name parent.pid"
+        "args args_count command_line end entity_id executable exit_code hash.sha256 interactive name pid "
+        "start title working_directory parent.command_line parent.entity_id parent.executable parent.name "
+        "parent.pid"
     ),
     "related": "*",
     "rule": "*",
     "service": "address id name state type version",
     "source": "address domain ip mac port",
     "tls": "cipher established server.* version version_protocol",
-    "user": "domain effective.domain effective.id effective.name email full_name group.id group.name id name roles",
+    "user": (
+        "domain effective.domain effective.id effective.name email full_name group.id group.name id "
+        "name roles"
+    ),
     "vulnerability": "*",
 }
 """Field set → names of fields in it; `*` stands for all that are not objects themselves."""
@@ -78,7 +82,7 @@ def _row(name: str, field: dict[str, Any]) -> tuple[str, str, str, str]:
 
 def main() -> None:
     """Write ecs.csv beside this script."""
-    fields = yaml.load(Path(sys.argv[1]).read_bytes(), yaml.CSafeLoader)  # noqa: S506 - it is a safe one
+    fields = yaml.load(Path(sys.argv[1]).read_bytes(), yaml.CSafeLoader)
     with Path(__file__).with_name("ecs.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("field", "type", "array", "allowed"))

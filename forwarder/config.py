@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from forwarder.errors import UsageError
+from forwarder.seal.manifest import origin_fits
 
 ENVIRONMENT: Final = "NMAP_FORWARDER_"
-ORIGIN = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _one_of(*values: str) -> Callable[[Any], str]:
 
 def _origin(value: Any) -> str:
     text = _text(value)
-    if text and (not ORIGIN.fullmatch(text) or {".", ".."} & set(text.split("/"))):
+    if text and not origin_fits(text):
         raise ValueError("parts of a-z 0-9 . _ - joined by /")
     return text
 

@@ -6,9 +6,14 @@ import re
 from datetime import datetime
 from ipaddress import ip_address
 from math import isfinite
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from forwarder.ecs.fields import Field, fields, objects
+from forwarder.ecs.fields import fields, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forwarder.ecs.fields import Field
 
 REQUIRED: Final = (
     "@timestamp",
@@ -59,22 +64,17 @@ def _walk(name: str, value: Any, found: list[str], seen: set[str], *, listed: bo
         listed: some list holds the value, or an object that it is in.
     """
     field = fields().get(name)
-    if isinstance(value, list):
+    if not field and name not in objects():
+        found.append(f"{name}: is no known field")
+    elif isinstance(value, list):
         if field and not field.array:
             found.append(f"{name}: is a list")
-        elif not field and name not in objects():
-            found.append(f"{name}: is no known field")
         else:
             for item in value:
                 _walk(name, item, found, seen, listed=True)
     elif field:
         seen.add(name)
-        if listed != field.array:
-            found.append(f"{name}: is a list" if listed else f"{name}: is no list")
-        if wrong := _wrong(field, value):
-            found.append(f"{name}: {value!r:.{SHOWN}} {wrong}")
-    elif name not in objects():
-        found.append(f"{name}: is no known field")
+        found += _wrong(field, value, listed=listed)
     elif isinstance(value, dict):
         for key, member in value.items():
             _walk(f"{name}.{key}", member, found, seen, listed=listed)
@@ -82,13 +82,16 @@ def _walk(name: str, value: Any, found: list[str], seen: set[str], *, listed: bo
         found.append(f"{name}: {value!r:.{SHOWN}} is no object")
 
 
-def _wrong(field: Field, value: Any) -> str:
-    """Return what is wrong with one value of a field; empty when nothing is."""
+def _wrong(field: Field, value: Any, *, listed: bool) -> list[str]:
+    """Return what is wrong with one value of a field; nothing for a right one."""
+    wrong = []
+    if listed != field.array:
+        wrong.append(f"{field.name}: is a list" if listed else f"{field.name}: is no list")
     if not _fits(field.type, value):
-        return f"is no {field.type}"
-    if field.allowed and value not in field.allowed:
-        return f"is none of {', '.join(sorted(field.allowed))}"
-    return ""
+        wrong.append(f"{field.name}: {value!r:.{SHOWN}} is no {field.type}")
+    elif field.allowed and value not in field.allowed:
+        wrong.append(f"{field.name}: {value!r:.{SHOWN}} is none of {', '.join(sorted(field.allowed))}")
+    return wrong
 
 
 def _fits(kind: str, value: Any) -> bool:
@@ -99,12 +102,7 @@ def _fits(kind: str, value: Any) -> bool:
         return type(value) is int and -(1 << INTEGERS[kind]) <= value < 1 << INTEGERS[kind]
     if kind in FLOATS:
         return type(value) is int or (type(value) is float and isfinite(value))
-    if kind == "integer_range":
-        ends = [value.get("gte"), value.get("lte")] if isinstance(value, dict) and len(value) == 2 else []  # noqa: PLR2004
-        return bool(ends) and all(_fits("integer", end) for end in ends) and ends[0] <= ends[1]
-    if kind in SIMPLE:
-        return SIMPLE[kind](value)
-    return False
+    return kind in SIMPLE and SIMPLE[kind](value)
 
 
 def _is_date(value: Any) -> bool:
@@ -124,9 +122,16 @@ def _is_ip(value: Any) -> bool:
         return False
 
 
-SIMPLE: Final = {
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"gte", "lte"}:
+        return False
+    return all(_fits("integer", end) for end in value.values()) and bool(value["gte"] <= value["lte"])
+
+
+SIMPLE: Final[dict[str, Callable[[Any], bool]]] = {
     "boolean": lambda value: isinstance(value, bool),
     "date": _is_date,
     "flattened": lambda value: isinstance(value, dict),
+    "integer_range": _is_range,
     "ip": _is_ip,
 }

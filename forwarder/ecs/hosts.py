@@ -69,22 +69,12 @@ class HostMapper:
             open_ports=ports.open_count,
         )
 
-    def _port(
-        self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int
-    ) -> dict[str, Any]:
+    def _port(self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
         service = port.get("service", {})
         label = service.get("name")
         network = dict(subject.network_parts)
         destination = dict(subject.destination)
-        words = [
-            name,
-            port.get("state"),
-            label,
-            service.get("product"),
-            service.get("version"),
-            "on",
-            subject.label,
-        ]
+        words = [name, port.get("state"), label, service.get("product"), service.get("version"), "on", subject.label]
         nmap: dict[str, Any] = {
             "scan": self._context.scan,
             "target": subject.target,

@@ -69,9 +69,7 @@ class PortTally:
         if self._open:
             found["open"] = self._open
         groups: list[dict[str, Any]] = [
-            _group(
-                state=state, protocol=protocol, reason=reason, count=len(numbers), ports=ranges.write(numbers)
-            )
+            _group(state=state, protocol=protocol, reason=reason, count=len(numbers), ports=ranges.write(numbers))
             for (state, protocol, reason), numbers in self._groups.items()
         ]
         for group in extra:

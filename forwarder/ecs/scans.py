@@ -16,9 +16,7 @@ COVERED: Final = ("tcp", "udp", "sctp", "ip")
 NANOSECONDS: Final = 1_000_000_000
 
 
-def record(
-    context: Context, tally: Tally, supersedes: str = "", diverges_from: str = ""
-) -> tuple[str, bytes]:
+def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: str = "") -> tuple[str, bytes]:
     """Make the record of one scan.
 
     Args:
@@ -35,9 +33,7 @@ def record(
     identity = event_id(context.scan_id, "scan", n=document.length)
     outcome = "unknown" if document.cut else "failure" if facts.get("exit") == "error" else "success"
     event: dict[str, Any] = {
-        "action": {"unknown": "scan-incomplete", "failure": "scan-failed", "success": "scan-completed"}[
-            outcome
-        ],
+        "action": {"unknown": "scan-incomplete", "failure": "scan-failed", "success": "scan-completed"}[outcome],
         "category": ["network"],
         "dataset": "nmap.scan",
         "id": identity,
@@ -49,7 +45,7 @@ def record(
     }
     event |= _times(facts, tally, cut=bool(document.cut))
     source, timestamp = _timestamp(context, facts, tally)
-    nmap = {"scan": _scan(context, facts, tally), "time": {"source": source}}
+    nmap: dict[str, Any] = {"scan": _scan(context, facts, tally), "time": {"source": source}}
     if supersedes:
         nmap["scan"]["supersedes"] = supersedes
     if diverges_from:
@@ -61,9 +57,8 @@ def record(
     if odd := document.run.odd:
         nmap["unparsed"] = odd
     if dropped := document.run.dropped:
-        nmap["truncated"] = sorted(
-            "nmap.script" if name == "script" else f"nmap.scan.{name}" for name in dropped
-        )
+        names = ("nmap.script" if name == "script" else f"nmap.scan.{name}" for name in dropped)
+        nmap["truncated"] = sorted(names)
     result = {
         "@timestamp": timestamp,
         "event": event,
@@ -103,9 +98,7 @@ def _scan(context: Context, facts: dict[str, Any], tally: Tally) -> dict[str, An
     if types := sorted({entry["type"] for entry in facts.get("info", []) if "type" in entry}):
         scan["type"] = types
     covered = {
-        entry["protocol"]: [
-            {"gte": low, "lte": high} for low, high in zip(found.first, found.last, strict=True)
-        ]
+        entry["protocol"]: [{"gte": low, "lte": high} for low, high in zip(found.first, found.last, strict=True)]
         for entry in facts.get("info", [])
         if entry.get("protocol") in COVERED and (found := ranges.parse(entry.get("ports", "")))
     }

@@ -185,8 +185,17 @@ def _check(manifest: Manifest) -> None:
         raise ManifestError("a hash is not 64 hexadecimal digits")
     if manifest.type not in {"records", "heartbeat"}:
         raise ManifestError(f"unknown batch type {manifest.type!r}: made by a newer version?")
-    if not ORIGIN.fullmatch(manifest.origin) or not TIME.fullmatch(manifest.created):
+    if manifest.type == "heartbeat" and (manifest.records.count or manifest.evidence):
+        raise ManifestError("a heartbeat has no records and no evidence")
+    if manifest.type == "records" and not manifest.records.count:
+        raise ManifestError("a batch of records has none")
+    if not origin_fits(manifest.origin) or not TIME.fullmatch(manifest.created):
         raise ManifestError("origin or time is malformed")
+
+
+def origin_fits(origin: str) -> bool:
+    """Tell whether a text is an origin: a path below the archive that leads nowhere else."""
+    return bool(ORIGIN.fullmatch(origin)) and not {".", ".."} & set(origin.split("/"))
 
 
 def evidence_name(stored_sha256: str) -> str:

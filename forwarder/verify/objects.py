@@ -20,10 +20,14 @@ TIMESTAMP: Final = slice(len(b'{"@timestamp":"'), len(b'{"@timestamp":"2026-11-2
 
 
 class _Hashed:
-    """A file that hashes and counts what is read from it, and stops after a limit."""
+    """A file that hashes and counts what is read from it.
 
-    def __init__(self, file: IO[bytes], limit: int) -> None:
-        self._file, self._left = file, limit + 1
+    A file much larger than it should be is not read to its end; one that is somewhat larger is, so that the record
+    that made it larger can be named.
+    """
+
+    def __init__(self, file: IO[bytes], expected: int) -> None:
+        self._file, self._left = file, 2 * expected + (1 << 20)
         self.sha256, self.size = sha256(), 0
 
     def read(self, size: int = CHUNK, /) -> bytes:

@@ -42,6 +42,9 @@ def test_ranges_are_as_long_as_they_can_be():
     assert ranges.write([]) == ""
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,", ",1", "3-1", "2,1", "1,1", "1-3,3", "65536", "1-65536", "T:80", "-5", "1-", "٣", "1 "])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "1,", ",1", "3-1", "2,1", "1,1", "1-3,3", "65536", "1-65536", "T:80", "-5", "1-", "٣", "1 "],
+)
 def test_what_is_no_ascending_port_list_is_none(text):
     assert ranges.parse(text) is None

@@ -85,7 +85,12 @@ def test_what_has_no_element_gives_none(data):
     assert wrong
 
 
-@given(st.binary() | st.lists(st.sampled_from([b"<x>", b"</x>", b"<x ", b"a='", b"'", b"&#", b"x1;", b"<task ", b">", b"\xff"])).map(b"".join))
+@given(
+    st.binary()
+    | st.lists(
+        st.sampled_from([b"<x>", b"</x>", b"<x ", b"a='", b"'", b"&#", b"x1;", b"<task ", b">", b"\xff"])
+    ).map(b"".join)
+)
 def test_no_bytes_raise(data):
     salvage.parse(data)
     salvage.parse(b"<x>" + data + b"</x>")

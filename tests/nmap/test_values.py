@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from xml.etree.ElementTree import XML, Element
 
 import pytest
@@ -63,25 +65,38 @@ def test_values_are_typed(convert, text, value):
     ],
 )
 def test_what_has_not_its_type_is_refused(convert, text):
-    with pytest.raises(ValueError, match=r""):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$|does not appear"):
         convert(text)
 
 
-CONVERSIONS = [values.integer, values.natural, values.port_number, values.number, values.boolean, values.address]
+CONVERSIONS = [
+    values.integer,
+    values.natural,
+    values.port_number,
+    values.number,
+    values.boolean,
+    values.address,
+]
 
 
-@given(st.text() | st.from_regex(r"-?[0-9.]{0,20}"), st.sampled_from([*CONVERSIONS, values.moment, values.mac]))
+@given(
+    st.text() | st.from_regex(r"-?[0-9.]{0,20}"), st.sampled_from([*CONVERSIONS, values.moment, values.mac])
+)
 def test_any_text_has_its_type_or_is_refused_in_one_way(text, convert):
-    try:
-        json.dumps(convert(text), allow_nan=False)
-    except ValueError as error:
-        assert "JSON" not in str(error)
+    value = None
+    with suppress(ValueError):
+        value = convert(text)
+    json.dumps(value, allow_nan=False)
 
 
 def test_attributes_that_do_not_fit_are_kept_as_written():
     odd: list[str] = []
     into: dict = {}
-    table: values.Table = {"a": ("first", values.natural), "b": ("second", None), "c": ("third", values.natural)}
+    table: values.Table = {
+        "a": ("first", values.natural),
+        "b": ("second", None),
+        "c": ("third", values.natural),
+    }
     values.take(Element("x", {"a": "1", "b": "text", "c": "no", "d": "new", "e": ""}), table, into, odd)
     assert into == {"first": 1, "second": "text"}
     assert odd == ["x/@c=no", "x/@d=new"]
@@ -108,16 +123,23 @@ RICH = """
 <status state="up" reason="arp" reason_ttl="0" reason_ip="10.0.0.9"/><smurf responses="3"/>
 <address addr="10.0.0.1" addrtype="ipv4"/><address addr="00:11:22:33:44:55" addrtype="mac" vendor="V"/>
 <address addr="10.0.0.1" addrtype="ipv4"/><address addr="" addrtype="mac"/><address addr="x"/>
-<hostnames><hostname name="a" type="user"/><hostname name="b" type="PTR"/><other/></hostnames>
-<ports><extraports state="closed" count="5"><extrareasons reason="reset" count="5" proto="tcp" ports="1-5"/></extraports>
+<hostnames><hostname name="a" type="user"/><hostname name="b" type="PTR"/>
+<other/></hostnames>
+<ports><extraports state="closed" count="5">
+<extrareasons reason="reset" count="5" proto="tcp" ports="1-5"/></extraports>
 <extraports state="filtered" count="2"/><port protocol="tcp" portid="9"/><odd/></ports>
 <os><portused state="open" proto="tcp" portid="22"/><osclass vendor="W" osfamily="F"/>
-<osmatch name="L" accuracy="98" line="1"><osclass vendor="L" osgen="4.X" type="t" accuracy="98"><cpe>cpe:/o:l</cpe><cpe/></osclass>
+<osmatch name="L" accuracy="98" line="1">
+<osclass vendor="L" osgen="4.X" type="t" accuracy="98">
+<cpe>cpe:/o:l</cpe><cpe/></osclass>
 </osmatch><osmatch name="M" accuracy="x"/><osfingerprint fingerprint="SCAN()"/><strange/></os>
-<uptime seconds="100" lastboot="yesterday"/><distance value="1"/><tcpsequence index="200" difficulty="Good luck!" values="1,2"/>
+<uptime seconds="100" lastboot="yesterday"/><distance value="1"/>
+<tcpsequence index="200" difficulty="Good luck!" values="1,2"/>
 <ipidsequence class="All zeros" values="0"/><tcptssequence class="1000HZ" values="3"/>
-<trace port="80" proto="tcp"><hop ttl="1" ipaddr="10.0.0.2" rtt="0.50" host="gw"/><hop ttl="2" rtt="--"/><error errorstr="e"/><y/></trace>
-<hostscript><script id="s" output="o"><elem key="k">v</elem><table key="t"><elem>1</elem><elem/></table></script></hostscript>
+<trace port="80" proto="tcp"><hop ttl="1" ipaddr="10.0.0.2" rtt="0.50" host="gw"/><hop ttl="2" rtt="--"/>
+<error errorstr="e"/><y/></trace>
+<hostscript><script id="s" output="o">
+<elem key="k">v</elem><table key="t"><elem>1</elem><elem/></table></script></hostscript>
 <times srtt="100" rttvar="-5" to="100000"/>
 </host>"""
 
@@ -131,7 +153,9 @@ def test_a_rich_host_has_all_its_facts():
     ]
     assert [name["name"] for name in found["hostname"]] == ["a", "b"]
     assert [group["count"] for group in found["extra_ports"]] == [5, 2]
-    assert found["extra_ports"][0]["reasons"] == [{"reason": "reset", "count": 5, "protocol": "tcp", "ports": "1-5"}]
+    assert found["extra_ports"][0]["reasons"] == [
+        {"reason": "reset", "count": 5, "protocol": "tcp", "ports": "1-5"}
+    ]
     assert found["os"]["match"][0]["class"][0]["cpe"] == ["cpe:/o:l"]
     assert found["os"]["match"][1] == {"name": "M"}
     assert found["os"]["class"] == [{"vendor": "W", "family": "F"}]
@@ -142,7 +166,10 @@ def test_a_rich_host_has_all_its_facts():
     assert found["rtt"] == {"srtt": 100, "rttvar": -5, "timeout": 100000}
     assert (found["distance"], found["timed_out"], found["smurf"]) == (1, True, {"responses": 3})
     assert found["script"]["result"] == [
-        {"id": "s", "table": [{"key": "k", "value": "v"}, {"key": "t", "table": [{"value": "1"}, {"value": ""}]}]}
+        {
+            "id": "s",
+            "table": [{"key": "k", "value": "v"}, {"key": "t", "table": [{"value": "1"}, {"value": ""}]}],
+        }
     ]
     assert found["unparsed"] == [
         "address/@addr=",
@@ -158,7 +185,8 @@ def test_a_rich_host_has_all_its_facts():
 def test_a_port_has_all_its_facts():
     found = port(
         XML(
-            '<port protocol="tcp" portid="80"><state state="open" reason="syn-ack" reason_ttl="64"/><owner name="root"/>'
+            '<port protocol="tcp" portid="80"><state state="open" reason="syn-ack" reason_ttl="64"/>'
+            '<owner name="root"/>'
             '<service name="http" product="p" conf="10" tunnel="ssl" lowver="x"><cpe>cpe:/a</cpe></service>'
             '<script id="a" output="1"/><script id="b">text </script><new/></port>'
         )
