@@ -55,7 +55,7 @@ def scan() -> None:
     command = ["nmap", "-sT", "-sV", "--script", "banner,http-title", "-p", f"{ports},1-10"]
     command += ["-oX", str(OUT / "scan.xml"), "127.0.0.1"]
     print("$", " ".join(command))
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own words
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     for server in servers:
         server.shutdown()
 
@@ -76,7 +76,7 @@ def _banner(text: bytes) -> type[socketserver.BaseRequestHandler]:
 def forwarder(*arguments: str, expected: int = 0) -> int:
     """Run a command as a user would, and show it; stop when it fails unexpectedly."""
     print("\n$ nmap-forwarder", " ".join(arguments), flush=True)
-    code = subprocess.run([sys.executable, "-m", "forwarder", *arguments], check=False).returncode  # noqa: S603
+    code = subprocess.run([sys.executable, "-m", "forwarder", *arguments], check=False).returncode
     if code != expected:
         sys.exit(f"demo: exit code {code} instead of {expected}")
     return code

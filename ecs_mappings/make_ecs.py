@@ -39,10 +39,7 @@ WANTED = {
     "service": "address id name state type version",
     "source": "address domain ip mac port",
     "tls": "cipher established server.* version version_protocol",
-    "user": (
-        "domain effective.domain effective.id effective.name email full_name group.id group.name id "
-        "name roles"
-    ),
+    "user": ("domain effective.domain effective.id effective.name email full_name group.id group.name id name roles"),
     "vulnerability": "*",
 }
 """Field set → names of fields in it; `*` stands for all that are not objects themselves."""
@@ -68,11 +65,7 @@ def rows(fields: dict[str, dict[str, Any]]) -> list[tuple[str, str, str, str]]:
 
 
 def _below(fields: dict[str, dict[str, Any]], prefix: str) -> set[str]:
-    return {
-        name
-        for name in fields
-        if name.startswith(prefix) and fields[name]["type"] not in {"object", "nested"}
-    }
+    return {name for name in fields if name.startswith(prefix) and fields[name]["type"] not in {"object", "nested"}}
 
 
 def _row(name: str, field: dict[str, Any]) -> tuple[str, str, str, str]:

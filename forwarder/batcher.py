@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from forwarder import __version__, outbox
 from forwarder.config import Settings
@@ -95,7 +96,7 @@ class Batcher:
                 self._seal("heartbeat", Records(count=0, root=EMPTY.hex()))
 
     @property
-    def _directory(self) -> outbox.Path:
+    def _directory(self) -> Path:
         return outbox.directory_of(self._state.outbox, self.sequence)
 
     def _seal(self, kind: str, records: Records) -> None:

@@ -42,7 +42,7 @@ class Key:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
-        raise ValueError("a text")  # noqa: TRY004 - one kind of error for every bad value
+        raise ValueError("a text")
     return value
 
 
@@ -115,7 +115,12 @@ KEYS: Final = (
     Key("origin", "", _origin, "Name of this forwarder's log. Fixed when the key is made."),
     Key("namespace", "default", _namespace, "Namespace of the data streams that records are meant for."),
     Key("lock_wait", 10, _seconds, "Seconds to wait for another process that uses the state directory."),
-    Key("intake.settle", 60, _seconds, "Seconds that a file without an end must be unchanged before it is read as cut."),
+    Key(
+        "intake.settle",
+        60,
+        _seconds,
+        "Seconds that a file without an end must be unchanged before it is read as cut.",
+    ),
     Key("intake.max_bytes", 64 << 30, _count, "Largest input, decompressed, in bytes."),
     Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
     Key("observer.ip", "", _address, "Address that it scans from."),
@@ -128,7 +133,12 @@ KEYS: Final = (
         'Ports with a record of their own: "open" (all but closed and filtered ones) or "all" that nmap lists.',
     ),
     Key("records.os_accuracy", 95, _percent, "Least accuracy in percent at which an OS guess becomes host.os."),
-    Key("seal.heartbeat_hours", 24, _seconds, "Hours of silence after which an empty batch is sealed; 0: never."),
+    Key(
+        "seal.heartbeat_hours",
+        24,
+        _seconds,
+        "Hours of silence after which an empty batch is sealed; 0: never.",
+    ),
     Key(
         "privacy.evidence",
         "full",

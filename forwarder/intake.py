@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import zstandard
 
@@ -34,11 +34,11 @@ TAIL: Final = 1024
 """Bytes at the end of a file among which a finished scan has its end tag."""
 STDIN: Final = "-"
 
-OPENERS: Final[dict[bytes, Callable[[IO[bytes]], IO[bytes]]]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),  # type: ignore[dict-item,return-value]
-    b"BZh": bz2.BZ2File,  # type: ignore[dict-item]
-    b"\xfd7zXZ\x00": lzma.LZMAFile,  # type: ignore[dict-item]
-    b"\x28\xb5\x2f\xfd": lambda file: zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True),  # type: ignore[dict-item,return-value]
+OPENERS: Final[dict[bytes, Callable[[Any], Any]]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": lambda file: zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True),
 }
 """Magic bytes → how to read what follows."""
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile)
@@ -87,7 +87,11 @@ class Finder:
     def __iter__(self) -> Iterator[Found]:
         seen: set[str] = set()
         for path in sorted(dict.fromkeys(self._paths)):
-            matches = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) and not os.path.lexists(path) else [path]
+            matches = (
+                sorted(glob.glob(path, recursive=True))
+                if glob.has_magic(path) and not os.path.lexists(path)
+                else [path]
+            )
             if not matches:
                 self._problem(InputError(f"{path}: nothing matches this pattern"))
             for match in matches:
@@ -237,7 +241,7 @@ class Utf8:
 
     def __init__(self, source: Path | IO[bytes]) -> None:
         self._file = source.open("rb") if isinstance(source, Path) else source
-        self._stream = zstandard.ZstdDecompressor().stream_reader(self._file)
+        self._stream: Any = zstandard.ZstdDecompressor().stream_reader(self._file)
         head = self._stream.read(SNIFF)
         self._rest = head
         self._decode: Callable[[bytes, bool], str] | None = None
@@ -338,6 +342,6 @@ def open_input(path: str) -> IO[bytes]:
     if path == STDIN:
         return sys.stdin.buffer
     try:
-        return open(path, "rb")  # noqa: PTH123, SIM115 - the caller closes it
+        return open(path, "rb")  # noqa: PTH123 - the caller closes it
     except OSError as error:
         raise InputError(error.strerror or str(error), _advice(error)) from error

@@ -298,7 +298,8 @@ def locked(directory: Path, wait: float) -> Iterator[None]:
                 if time.monotonic() >= deadline:
                     holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
                     raise TemporaryError(
-                        f"{directory} is in use by process {holder}", "wait for it, or give --lock-wait more seconds"
+                        f"{directory} is in use by process {holder}",
+                        "wait for it, or give --lock-wait more seconds",
                     ) from None
                 time.sleep(0.05)
         os.ftruncate(descriptor, 0)

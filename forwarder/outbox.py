@@ -20,7 +20,15 @@ from forwarder.archive.interface import Archive
 from forwarder.errors import IntegrityError
 from forwarder.ledger import Ledger
 from forwarder.seal import merkle, tiles
-from forwarder.seal.manifest import MAX_RAW_BYTES, MAX_RECORDS, Manifest, Records, checkpoint_name, digest, manifest_name
+from forwarder.seal.manifest import (
+    MAX_RAW_BYTES,
+    MAX_RECORDS,
+    Manifest,
+    Records,
+    checkpoint_name,
+    digest,
+    manifest_name,
+)
 from forwarder.seal.note import Checkpoint, Signer
 
 LEVEL: Final = 3

@@ -152,7 +152,13 @@ def take_in(
     if item is None:
         mtime = timestamp(datetime.fromtimestamp(found.stat.st_mtime, UTC) if found.stat else None)
         item = Input(
-            copy.raw_sha256, copy.raw_bytes, copy.stored_sha256, copy.stored_bytes, found.path, mtime, copy.note
+            copy.raw_sha256,
+            copy.raw_bytes,
+            copy.stored_sha256,
+            copy.stored_bytes,
+            found.path,
+            mtime,
+            copy.note,
         )
         ledger.add_input(item)
     if found.stat:
@@ -160,9 +166,7 @@ def take_in(
     return item, new
 
 
-def read(
-    item: Input, state: State, settings: Settings, batcher: Batcher, outcome: Outcome, listener: Listener
-) -> None:
+def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcome: Outcome, listener: Listener) -> None:
     """Turn an input into records, and hand them to the batcher."""
 
     def earlier(scan: Scan) -> intake.Utf8 | None:

@@ -89,7 +89,7 @@ def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: 
             found += 1
             _read_document(document, reader, Context(document, origin, options(settings), ""), sink, result)
         if survey.refused:
-            line = f"the document type before byte {survey.refused_at} declares entities; nmap never does, so it is refused"
+            line = f"the document type before byte {survey.refused_at} declares entities; nmap never does: refused"
             if not found:
                 raise InputError(line, "write the scan again without them if it is yours")
             result.refused.append(line)
@@ -157,7 +157,7 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
     before = tally.dump()
     for host in reader.hosts(document, first):
         count = 0
-        for count, line in enumerate(mapper.records(host), 1):  # noqa: B007 - used after the loop
+        for count, line in enumerate(mapper.records(host), 1):
             if count <= skip:
                 continue
             if sink.is_full():

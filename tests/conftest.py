@@ -129,6 +129,7 @@ class Forwarder:
             "NMAP_FORWARDER_CONFIG": str(self.directory / "config.toml"),
             "NMAP_FORWARDER_INTAKE_SETTLE": "0",
         } | options.pop("env", {})
+        self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "config.toml").touch()
         return subprocess.run(
             [sys.executable, "-m", "forwarder", *map(str, arguments)],

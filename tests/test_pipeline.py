@@ -29,7 +29,11 @@ def ids(forwarder):
 def test_a_scan_becomes_records_that_verify(forwarder):
     outcome = forwarder.forward(forwarder.write("a.xml", scan(3, 2)))
     assert (outcome.scans, outcome.hosts, outcome.records, outcome.batches) == (1, 3, 10, 1)
-    assert [r["event"]["dataset"] for r in forwarder.records()] == ["nmap.port", "nmap.port", "nmap.host"] * 3 + ["nmap.scan"]
+    assert [r["event"]["dataset"] for r in forwarder.records()] == [
+        "nmap.port",
+        "nmap.port",
+        "nmap.host",
+    ] * 3 + ["nmap.scan"]
     verdict = forwarder.verify()
     assert not verdict.findings
     assert (verdict.batches, verdict.records, verdict.evidence) == (1, 10, 1)
@@ -288,7 +292,10 @@ def test_a_glob_is_expanded_and_one_without_match_is_said(forwarder):
 def test_a_second_process_waits_and_then_names_the_first(forwarder):
     forwarder.init()
     forwarder.flags["lock_wait"] = 0.2
-    with state.opened(forwarder.settings), pytest.raises(TemporaryError, match=f"in use by process {os.getpid()}"):
+    with (
+        state.opened(forwarder.settings),
+        pytest.raises(TemporaryError, match=f"in use by process {os.getpid()}"),
+    ):
         forwarder.forward()
 
 
@@ -328,7 +335,9 @@ def test_an_origin_that_is_not_the_keys_is_refused(forwarder):
 # --- crashes ------------------------------------------------------------------------------------------------
 
 DURABLE = [(os, name) for name in ("fsync", "replace", "link", "unlink")]
-DURABLE += [(Ledger, name) for name in ("add_batch", "set_batch_state", "add_input", "finish_input", "set_evidence_anchored")]
+DURABLE += [
+    (Ledger, name) for name in ("add_batch", "set_batch_state", "add_input", "finish_input", "set_evidence_anchored")
+]
 
 
 def forward_and_die(forwarder, step):

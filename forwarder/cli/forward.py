@@ -28,7 +28,9 @@ not stop the others: it is named, and the exit code is 65."""
 def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "forward", "read nmap XML, seal its records, and archive them", EPILOG)
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input"
+    )
     common.setting(parser, "archive", "lock_wait", "intake.settle", "observer.name", "scan.vantage")
     common.setting(parser, "records.ports", "privacy.evidence")
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
@@ -71,7 +73,9 @@ class _Bars:
 
 
 def _summary(outcome: pipeline.Outcome, place: str) -> str:
-    parts = [f"{outcome.scans} scans, {outcome.hosts} hosts, {outcome.records} records from {outcome.inputs} new inputs"]
+    parts = [
+        f"{outcome.scans} scans, {outcome.hosts} hosts, {outcome.records} records from {outcome.inputs} new inputs"
+    ]
     if outcome.known:
         parts.append(f"{outcome.known} known already")
     if outcome.waiting:

@@ -33,5 +33,7 @@ def run(args: argparse.Namespace) -> Exit:
     for line in lines:
         say(f"made {line}")
     if not lines:
-        say(f"nothing to do: {values['state_dir']} is there, for the log {state.verifier_key(values['state_dir']).name}")
+        say(
+            f"nothing to do: {values['state_dir']} is there, for the log {state.verifier_key(values['state_dir']).name}"
+        )
     return Exit.OK

@@ -40,7 +40,10 @@ def run(args: argparse.Namespace) -> Exit:
     head = facts["head"]
     say(f"log       {facts['origin']}")
     say(f"archive   {facts['archive']}")
-    say(f"sealed    {head['batches']} batches, {head['records']} records, {facts['scans']} scans, last {head['created'] or 'never'}")
+    say(
+        f"sealed    {head['batches']} batches, {head['records']} records, {facts['scans']} scans, last "
+        f"{head['created'] or 'never'}"
+    )
     say(f"queued    {facts['queued']} batches not in the archive yet")
     say(f"spooled   {facts['spooled']} inputs to be read by the next run")
     for name, entries in (("waiting", facts["waiting"]), ("rejected", facts["rejected"])):

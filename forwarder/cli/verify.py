@@ -31,9 +31,13 @@ the state directory; from then on, batches that are cut off are found, too."""
 def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "verify", "check that an archive is what was sealed", EPILOG)
-    parser.add_argument("path", nargs="?", metavar="ARCHIVE", help="archive, or directory of one log; default: the local one")
+    parser.add_argument(
+        "path", nargs="?", metavar="ARCHIVE", help="archive, or directory of one log; default: the local one"
+    )
     common.setting(parser, "archive")
-    parser.add_argument("--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey); repeatable")
+    parser.add_argument(
+        "--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey); repeatable"
+    )
     parser.add_argument(
         "--checkpoint",
         action="append",
@@ -59,7 +63,9 @@ def run(args: argparse.Namespace) -> Exit:
 
     def pinned(verifier: Verifier) -> list[Checkpoint]:
         files = [*map(Path, args.checkpoint), state.remembered(directory, verifier.name)]
-        pins = [read_checkpoint(file, verifier) for file in files if file.exists() or file in map(Path, args.checkpoint)]
+        pins = [
+            read_checkpoint(file, verifier) for file in files if file.exists() or file in map(Path, args.checkpoint)
+        ]
         return [*filter(None, pins), *_own(values, verifier, path)]
 
     with progress("verifying", None, "batches", quiet=args.quiet or args.json) as advance:

@@ -73,7 +73,7 @@ class Context:
         if options.observer:
             observer["name"] = options.observer
         if options.observer_ip:
-            observer["ip"] = [options.observer_ip]  # type: ignore[assignment]
+            observer["ip"] = [options.observer_ip]
         self.observer = Fragment(encode(observer))
         self.scan = Fragment(encode({"id": self.scan_id, "vantage": options.vantage}))
         if "finish" in facts:

@@ -74,7 +74,15 @@ class HostMapper:
         label = service.get("name")
         network = dict(subject.network_parts)
         destination = dict(subject.destination)
-        words = [name, port.get("state"), label, service.get("product"), service.get("version"), "on", subject.label]
+        words = [
+            name,
+            port.get("state"),
+            label,
+            service.get("product"),
+            service.get("version"),
+            "on",
+            subject.label,
+        ]
         nmap: dict[str, Any] = {
             "scan": self._context.scan,
             "target": subject.target,

@@ -19,24 +19,23 @@ SPLIT: Final = 4 << 20
 LIMIT: Final = 16 << 20
 """Longest frame that is parsed; a longer one is passed over and said to be `too large`."""
 
-TAG_END = re.compile(
-    rb"""[^"'<>]*(?:(?:"[^"<]*(?:"|(?=<))|'[^'<]*(?:'|(?=<)))[^"'<>]*)*(?P<end>[<>])"""
-)
+TAG_END = re.compile(rb"""[^"'<>]*(?:(?:"[^"<]*(?:"|(?=<))|'[^'<]*(?:'|(?=<)))[^"'<>]*)*(?P<end>[<>])""")
 """From inside a tag to its `>`, quotes respected; stops at a `<`, which only broken XML has there."""
 NAME = re.compile(rb"</?([A-Za-z_][\w.-]*)")
-STOP = rb"<!--|<!\[CDATA\[|<\?xml\b|<!DOCTYPE|</?nmaprun\b|<host(?=[\s>])"
-"""Marks inside an element: something opaque, or a sign that the element was cut and something else begins."""
+STOP = rb"<!--|<!\[CDATA\[|<\?xml(?=\W)|<!DOCTYPE|</?nmaprun(?=\W)|<host(?=[\s>])"
+"""Marks inside an element: something opaque, or a sign that the element was cut and something else begins.
+`(?=\\W)`, not `\\b`, which holds where the buffer ends, too."""
 HOST_MARK = re.compile(rb"(?P<own></host\s*>)|" + STOP)
 SKELETON_MARK = re.compile(HOST_MARK.pattern + rb"|<port(?=[\s/>])")
 PORT_MARK = re.compile(rb"(?P<own></port\s*>)|</ports\s*>|</host\s*>|<port(?=[\s/>])|" + STOP)
-DOCUMENT_MARK = re.compile(rb"(?P<own></nmaprun\s*>)|<!--|<!\[CDATA\[|<\?xml\b|<!DOCTYPE|<nmaprun\b")
+DOCUMENT_MARK = re.compile(rb"(?P<own></nmaprun\s*>)|<!--|<!\[CDATA\[|<\?xml(?=\W)|<!DOCTYPE|<nmaprun(?=\W)")
 DOCUMENT_START = (b"<?xml", b"<!DOCTYPE", b"<nmaprun")
 OPAQUE = {b"<!--": re.compile(rb"(?P<own>-->)|<!--"), b"<![CDATA[": re.compile(rb"(?P<own>]]>)|<!\[CDATA\[")}
 """Constructs whose content is no markup, and how they end. One that begins again before its end was cut: to look for
 an end behind that would pass over whole hosts, and take quadratic time where nothing but beginnings comes."""
 NESTED = re.compile(rb"<host[\s>]")
 DECLARATION_END = re.compile(rb"[^<>\[]*(?:(?P<own>>)|\[|<)")
-SUBSET_END = re.compile(rb"(?P<own>\]\s*>)|<!DOCTYPE|<\?xml\b")
+SUBSET_END = re.compile(rb"(?P<own>\]\s*>)|<!DOCTYPE|<\?xml(?=\W)")
 """The end of a declaration without and with an internal subset, or what shows that it was cut."""
 OVERLAP: Final = 256
 """Bytes that may be the beginning of a mark or name whose rest was not read yet."""
@@ -185,7 +184,7 @@ class Framer:
             self.external = external[2].decode(errors="replace")
 
     def _declaration_end(self) -> int:
-        """Return the length of the declaration at hand, 0 when it is broken, or -1 while its end is not in the buffer."""
+        """Return the length of the declaration at hand: 0 when broken, -1 while its end is not in the buffer."""
         found = DECLARATION_END.match(self._buffer, self._position + 2)
         if found and found[0].endswith(b"["):
             found = SUBSET_END.search(self._buffer, found.end())
@@ -279,7 +278,7 @@ class Framer:
                 return self._rest(), b""
 
     def _pass_over(self, marks: re.Pattern[bytes], length: int, mark: bytes = b"") -> bytes:
-        """Pass over the element at hand, `length` bytes and, without a mark, on to one; return the mark that ended it."""
+        """Pass over `length` bytes and, without a mark, on to one; return the mark that ended the element."""
         while not mark and length:
             # Its last bytes may be the beginning of a mark; one byte at least goes, or it would find its own start.
             self._take(length if self._ended else max(length - OVERLAP, 1))
@@ -313,11 +312,11 @@ class Framer:
             data = self._buffer[self._position : self._position + length]
             plain = not (b"nmaprun" in data or b"<!" in data or b"<?" in data)
         if not plain:
-            length, whole = self._tag_length()
-            if whole and self._buffer.endswith(b"/>", self._position, self._position + length):
-                yield Frame("host", start, start + length, self._take(length))
-                return
             length, mark = self._find_end(HOST_MARK, 5, SPLIT)
+            if length > SPLIT or not mark.startswith(b"</host"):
+                tag, whole = self._tag_length()
+                if whole and self._buffer.endswith(b"/>", self._position, self._position + tag):
+                    length, mark = tag, b"</host"  # an empty element
             if length > SPLIT:
                 yield from self._large_host(start)
                 return

@@ -6,8 +6,20 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from forwarder.nmap.script import scripts
-from forwarder.nmap.values import Table, address, boolean, integer, mac, moment, natural, number, port_number
-from forwarder.nmap.values import note, take, take_markup
+from forwarder.nmap.values import (
+    Table,
+    address,
+    boolean,
+    integer,
+    mac,
+    moment,
+    natural,
+    note,
+    number,
+    port_number,
+    take,
+    take_markup,
+)
 
 HOST: Table = {
     "starttime": ("start", moment),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
+from typing import Any
+from xml.etree import ElementTree  # noqa: ICN001 - the name says what it is
 from xml.etree.ElementTree import Element, ParseError
 
 MOJIBAKE = re.compile(rb"&#x[89a-fA-F][0-9a-fA-F];|&#1[2-9]\d;|&#2[0-5]\d;|[\x80-\xff]")
 """Bytes by which a frame may hold text that nmap escaped byte by byte."""
 ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 REFERENCE = re.compile(r"&(#\d{1,9};|#x[0-9a-fA-F]{1,8};|(?:amp|lt|gt|quot|apos);)?")
+CHARACTERS = ((0x9, 0xA, 0xD), range(0x20, 0xD800), range(0xE000, 0xFFFE), range(0x10000, 0x110000))
+"""What an XML 1.0 document may hold (production 2, Char)."""
 INTERLEAVED = re.compile(r"<task(?:begin|progress|end)\b[^<>]*>")
 
 
@@ -21,12 +24,12 @@ def parse(data: bytes, *, partial: bool = True) -> tuple[Element | None, str]:
     """
     wrong = ""
     try:
-        root: Element | None = ElementTree.XML(data)  # noqa: S314 - a frame holds no document type
+        root: Element | None = ElementTree.XML(data)
     except ParseError as error:
         wrong = str(error)
         text = repair(data)
         try:
-            root = ElementTree.XML(text)  # noqa: S314
+            root = ElementTree.XML(text)
         except ParseError:
             root = beginning(text) if partial else None
     if root is not None and MOJIBAKE.search(data):
@@ -56,19 +59,19 @@ def _reference(found: re.Match[str]) -> str:
     if not body.startswith("#"):
         return found[0]
     code = int(body[2:-1], 16) if body[1] == "x" else int(body[1:-1])
-    if code in {0x9, 0xA, 0xD} or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or 0x10000 <= code <= 0x10FFFF:  # noqa: PLR2004 - XML 1.0, Char
+    if any(code in characters for characters in CHARACTERS):
         return found[0]
     return f"\\x{code:02x}"
 
 
 def beginning(text: str) -> Element | None:
     """Return the tree of what precedes the first error; None when there is not even a root."""
-    parser = ElementTree.XMLPullParser(events=("start",))
+    parser: Any = ElementTree.XMLPullParser(events=("start",))
     root: Element | None = None
     try:
         parser.feed(text)
         for _, element in parser.read_events():
-            root = element if root is None else root  # type: ignore[assignment]
+            root = element if root is None else root
     except ParseError:
         pass
     return root

@@ -38,7 +38,11 @@ TASK: Table = {
     "etc": ("etc", moment),
     "extrainfo": ("extra_info", None),
 }
-TARGET: Table = {"specification": ("specification", None), "status": ("status", None), "reason": ("reason", None)}
+TARGET: Table = {
+    "specification": ("specification", None),
+    "status": ("status", None),
+    "reason": ("reason", None),
+}
 OUTPUT: Table = {"type": ("type", None)}
 FINISHED: Table = {
     "time": ("finish", moment),
@@ -84,7 +88,10 @@ class Run:
         nmap's elements are documented in nmap.dtd; one that is not known is kept as its markup.
         """
         if frame.problem == "too large":
-            note(self.odd, f"an element of {frame.end - frame.start} bytes at byte {frame.start} is only in the evidence")
+            note(
+                self.odd,
+                f"an element of {frame.end - frame.start} bytes at byte {frame.start} is only in the evidence",
+            )
             return
         element, damage = salvage.parse(frame.data)
         if damage:

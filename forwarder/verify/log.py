@@ -88,7 +88,7 @@ def verify_log(
             break
         sequence = tree.size
         expected.add(name)
-        verdict.bytes += len(data)
+        verdict.bytes_read += len(data)
         for path, content in tree.add(tiles.entry(sequence, digest(data))):
             expected.add(path)
             _check_exact(archive, path, content, sequence, verdict)
@@ -135,7 +135,7 @@ def _check_exact(archive: Archive, path: str, content: bytes, sequence: int, ver
     except FileNotFoundError:
         verdict.add("tile-missing", "the tile is missing", batch=sequence, object=path, expected=digest(content))
         return
-    verdict.bytes += len(found)
+    verdict.bytes_read += len(found)
     if found != content:
         verdict.add(
             "tile-changed",
@@ -164,7 +164,7 @@ def _check_checkpoint(
             object=name,
         )
         return
-    verdict.bytes += len(note)
+    verdict.bytes_read += len(note)
     try:
         checkpoint = open_checkpoint(note, verifier)
     except NoteError as error:
@@ -174,7 +174,7 @@ def _check_checkpoint(
     if checkpoint != wanted:
         verdict.add(
             "checkpoint-differs",
-            "the checkpoint was signed for another log than the one at hand: a manifest was changed, or it was exchanged",
+            "the checkpoint was signed for another log than this: a manifest was changed, or it was exchanged",
             batch=batch,
             object=name,
             expected=f"{checkpoint.origin} {checkpoint.size} {checkpoint.root.hex()}",
@@ -214,7 +214,9 @@ def _check_rest(archive: Archive, stray: set[str], size: int, verdict: LogVerdic
             verdict.add("gap", f"the manifest stands behind a gap: batch {size} is missing", object=key)
         elif key.startswith("checkpoints/"):
             verdict.add(
-                "batches-missing", f"the log once was longer: batch {size} and maybe more are missing", object=key
+                "batches-missing",
+                f"the log once was longer: batch {size} and maybe more are missing",
+                object=key,
             )
         elif archive.has(key):
             verdict.add("stray", "nothing in the log leads to this object", object=key)
@@ -233,7 +235,9 @@ def _check_pointer(archive: Archive, verdict: LogVerdict, size: int) -> None:
     for older in range(size - 1, 0, -1):
         try:
             if archive.read(checkpoint_name(older), MAX_CHECKPOINT) == pointer:
-                verdict.notes.append(f"{POINTER} is that of size {older}: the forwarder was stopped, or someone put it back")
+                verdict.notes.append(
+                    f"{POINTER} is that of size {older}: the forwarder was stopped, or someone put it back"
+                )
                 return
         except FileNotFoundError:
             continue

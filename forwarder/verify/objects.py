@@ -104,14 +104,18 @@ def check_records(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> 
                 break
         while file.read(CHUNK):
             pass
-    verdict.bytes += file.size
+    verdict.bytes_read += file.size
     verdict.records += len(found)
     if rest:
         problems.append("its last line has no end")
     stored = file.sha256.hexdigest()
     if stored != records.stored_sha256 or file.size != records.stored_bytes:
         verdict.add(
-            "records-changed", "the records object was changed", **where, expected=records.stored_sha256, found=stored
+            "records-changed",
+            "the records object was changed",
+            **where,
+            expected=records.stored_sha256,
+            found=stored,
         )
         if len(found) < records.count and leaves and not wrong:
             verdict.add(
@@ -137,7 +141,13 @@ def check_records(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> 
 
 
 def _wrong_record(
-    verdict: LogVerdict, manifest: Manifest, index: int, leaves: list[bytes], leaf: bytes, line: bytes, wrong: int
+    verdict: LogVerdict,
+    manifest: Manifest,
+    index: int,
+    leaves: list[bytes],
+    leaf: bytes,
+    line: bytes,
+    wrong: int,
 ) -> None:
     """Name one record that is not the sealed one; the first ten of a batch are enough."""
     most = 10
@@ -162,11 +172,15 @@ def _leaves(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> list[b
     except FileNotFoundError:
         verdict.add("leaves-missing", "the leaf object is missing", **where, expected=records.leaves_sha256)
         return []
-    verdict.bytes += len(data)
+    verdict.bytes_read += len(data)
     leaves = [data[i : i + 32] for i in range(0, len(data), 32)]
     if digest(data) != records.leaves_sha256:
         verdict.add(
-            "leaves-changed", "the leaf object was changed", **where, expected=records.leaves_sha256, found=digest(data)
+            "leaves-changed",
+            "the leaf object was changed",
+            **where,
+            expected=records.leaves_sha256,
+            found=digest(data),
         )
         return []
     if merkle.root(leaves).hex() != records.root:
@@ -192,7 +206,7 @@ def check_evidence(archive: Archive, manifest: Manifest, item: Evidence, verdict
             size += len(content)
         while file.read(CHUNK):
             pass
-    verdict.bytes += file.size
+    verdict.bytes_read += file.size
     verdict.evidence += 1
     stored = file.sha256.hexdigest()
     if stored != item.stored_sha256 or file.size != item.stored_bytes:

@@ -43,7 +43,7 @@ class LogVerdict:
     records: int = 0
     evidence: int = 0
     """Evidence objects read."""
-    bytes: int = 0
+    bytes_read: int = 0
     """Stored bytes read."""
     size: int = 0
     """Size of the newest checkpoint that holds."""

@@ -38,9 +38,7 @@ def records(data: bytes, options: Options = OPTIONS) -> list[dict]:
     found = []
     reader = Reader(io.BytesIO(data))
     for document in Survey(io.BytesIO(data)):
-        context = Context(
-            document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id
-        )
+        context = Context(document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id)
         tally = Tally()
         mapper = HostMapper(context, tally)
         for host in reader.hosts(document):
@@ -54,9 +52,7 @@ def leaves(name: str, value: object) -> set[str]:
     if isinstance(value, list):
         return set().union(*(leaves(name, item) for item in value))
     if isinstance(value, dict) and name not in table.fields():
-        return set().union(
-            *(leaves(f"{name}.{key}" if name else key, member) for key, member in value.items())
-        )
+        return set().union(*(leaves(f"{name}.{key}" if name else key, member) for key, member in value.items()))
     return {name}
 
 
@@ -213,9 +209,7 @@ def test_each_kind_of_problem_is_found(port, name, value, problem):
     assert found[0].startswith(problem)
 
 
-@pytest.mark.parametrize(
-    "name", ["@timestamp", "message", "ecs.version", "event.id", "event.type", "data_stream.type"]
-)
+@pytest.mark.parametrize("name", ["@timestamp", "message", "ecs.version", "event.id", "event.type", "data_stream.type"])
 def test_what_every_record_has_may_not_be_missing(port, name):
     *path, last = name.split(".")
     holder = port

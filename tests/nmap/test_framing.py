@@ -22,8 +22,7 @@ HEAD = (
     b'<scaninfo type="syn" protocol="tcp" numservices="3" services="1-3"/>\n'
 )
 TAIL = (
-    b'<runstats><finished time="1700000100" exit="success"/><hosts up="4" down="0" total="4"/></runstats>\n'
-    b"</nmaprun>\n"
+    b'<runstats><finished time="1700000100" exit="success"/><hosts up="4" down="0" total="4"/></runstats>\n</nmaprun>\n'
 )
 
 
@@ -138,8 +137,7 @@ def test_flipped_bytes_never_raise_and_spoil_no_host_elsewhere(flips):
     found = [address for document in addresses(bytes(data)) for address in document]
     start = SMALL.index(b"<nmaprun")
     if any(
-        start <= place < SMALL.index(b">", start) or place >= SMALL.index(b"</host>\n<runstats")
-        for place, _ in flips
+        start <= place < SMALL.index(b">", start) or place >= SMALL.index(b"</host>\n<runstats") for place, _ in flips
     ):
         return
     for n in range(1, 5):
@@ -182,9 +180,7 @@ def test_garbage_never_raises_and_is_consumed_whole(tokens, split):
     addresses(data)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"\n", b"garbage", b"\x00" * 100, b"<<<>>>", b"<!-- never", b"<![CDATA["]
-)
+@pytest.mark.parametrize("data", [b"", b"\n", b"garbage", b"\x00" * 100, b"<<<>>>", b"<!-- never", b"<![CDATA["])
 def test_what_is_no_xml_gives_nothing(data):
     assert frames(data) == []
 
@@ -386,9 +382,7 @@ def test_an_element_too_large_is_passed_over_and_named(monkeypatch, size, huge):
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 300, 1 << 20])
-@pytest.mark.parametrize(
-    "inside", [b"<a>text</a>" * 500, b"<a>text</a>" * 80 + b"<port/>" + b"<a>text</a>" * 80]
-)
+@pytest.mark.parametrize("inside", [b"<a>text</a>" * 500, b"<a>text</a>" * 80 + b"<port/>" + b"<a>text</a>" * 80])
 @pytest.mark.usefixtures("small_limit")
 def test_the_rest_of_a_host_too_large_is_named_and_the_next_host_is_whole(monkeypatch, size, inside):
     monkeypatch.setattr(framing, "CHUNK", size)

@@ -168,9 +168,7 @@ PORT = st.builds(
     lambda portid, state, service, output: tag(
         "port",
         {"protocol": "tcp", "portid": portid},
-        tag("state", {"state": state})
-        + tag("service", service)
-        + tag("script", {"id": "x", "output": output}),
+        tag("state", {"state": state}) + tag("service", service) + tag("script", {"id": "x", "output": output}),
     ),
     NUMBER,
     TEXT,
@@ -203,9 +201,7 @@ BETWEEN = st.sampled_from(["", "\n", "<!-- <host> -->", '<taskprogress percent="
 def test_a_sound_scan_reads_as_a_strict_parser_reads_it(parts, chunk, split):
     data = scan(*(text for part in parts for text in part))
     strict = XML(data)
-    expected = [
-        ([port.port(p) for p in h.iterfind("ports/port")], host.host(h), "") for h in strict.iterfind("host")
-    ]
+    expected = [([port.port(p) for p in h.iterfind("ports/port")], host.host(h), "") for h in strict.iterfind("host")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(framing, "CHUNK", chunk)
         patch.setattr(framing, "SPLIT", split)
@@ -224,9 +220,7 @@ def test_libnmap_agrees_on_a_recorded_scan():
         assert body["address"][0]["addr"] == theirs.address
         assert body["state"] == theirs.status
         assert sorted(name["name"] for name in body.get("hostname", [])) == sorted(theirs.hostnames)
-        assert {(p["number"], p["protocol"]) for p in ports if p["state"] == "open"} == set(
-            theirs.get_open_ports()
-        )
+        assert {(p["number"], p["protocol"]) for p in ports if p["state"] == "open"} == set(theirs.get_open_ports())
         services = {(s.port, s.protocol): s for s in theirs.services}
         assert len(services) == len(ports)
         for p in ports:

@@ -87,9 +87,9 @@ def test_what_has_no_element_gives_none(data):
 
 @given(
     st.binary()
-    | st.lists(
-        st.sampled_from([b"<x>", b"</x>", b"<x ", b"a='", b"'", b"&#", b"x1;", b"<task ", b">", b"\xff"])
-    ).map(b"".join)
+    | st.lists(st.sampled_from([b"<x>", b"</x>", b"<x ", b"a='", b"'", b"&#", b"x1;", b"<task ", b">", b"\xff"])).map(
+        b"".join
+    )
 )
 def test_no_bytes_raise(data):
     salvage.parse(data)

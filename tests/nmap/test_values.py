@@ -79,9 +79,7 @@ CONVERSIONS = [
 ]
 
 
-@given(
-    st.text() | st.from_regex(r"-?[0-9.]{0,20}"), st.sampled_from([*CONVERSIONS, values.moment, values.mac])
-)
+@given(st.text() | st.from_regex(r"-?[0-9.]{0,20}"), st.sampled_from([*CONVERSIONS, values.moment, values.mac]))
 def test_any_text_has_its_type_or_is_refused_in_one_way(text, convert):
     value = None
     with suppress(ValueError):
@@ -153,9 +151,7 @@ def test_a_rich_host_has_all_its_facts():
     ]
     assert [name["name"] for name in found["hostname"]] == ["a", "b"]
     assert [group["count"] for group in found["extra_ports"]] == [5, 2]
-    assert found["extra_ports"][0]["reasons"] == [
-        {"reason": "reset", "count": 5, "protocol": "tcp", "ports": "1-5"}
-    ]
+    assert found["extra_ports"][0]["reasons"] == [{"reason": "reset", "count": 5, "protocol": "tcp", "ports": "1-5"}]
     assert found["os"]["match"][0]["class"][0]["cpe"] == ["cpe:/o:l"]
     assert found["os"]["match"][1] == {"name": "M"}
     assert found["os"]["class"] == [{"vendor": "W", "family": "F"}]

@@ -14,7 +14,16 @@ from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint
 # Certificate Transparency's reference test data (RFC 6962 trees over these eight leaves).
 CT_LEAVES = [
     bytes.fromhex(text)
-    for text in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+    for text in (
+        "",
+        "00",
+        "10",
+        "2021",
+        "3031",
+        "40414243",
+        "5051525354555657",
+        "606162636465666768696a6b6c6d6e6f",
+    )
 ]
 CT_ROOTS = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
@@ -117,7 +126,9 @@ def test_tiles_that_a_size_brings(size, paths):
     assert [tiles.path(*tile) for tile in tiles.right_edge(size)] == paths
 
 
-@pytest.mark.parametrize("bad", ["", "x", "n+00000000+AQ==", "n+zz+!!", "+29f45946+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"])
+@pytest.mark.parametrize(
+    "bad", ["", "x", "n+00000000+AQ==", "n+zz+!!", "+29f45946+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"]
+)
 def test_what_is_no_verifier_key(bad):
     with pytest.raises(NoteError):
         Verifier.parse(bad)
@@ -164,7 +175,9 @@ json_values = st.recursive(
     | st.integers(-(2**53) + 1, 2**53 - 1)
     | st.integers(-(10**9), 10**9).map(lambda n: n / 16).filter(lambda x: not x.is_integer())
     | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="ascii", exclude_categories=["Cs"])), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(codec="ascii", exclude_categories=["Cs"])), inner)
+    ),
     max_leaves=20,
 )
 

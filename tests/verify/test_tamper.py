@@ -62,7 +62,11 @@ def test_every_single_byte_matters(copy):
 def test_every_file_matters(copy):
     for path in sorted(file for file in copy.log.rglob("*") if file.is_file()):
         data = path.read_bytes()
-        for change in (lambda: path.unlink(), lambda: path.write_bytes(data + b"\0"), lambda: path.write_bytes(data[:-1])):
+        for change in (
+            lambda: path.unlink(),
+            lambda: path.write_bytes(data + b"\0"),
+            lambda: path.write_bytes(data[:-1]),
+        ):
             change()
             assert copy.verify().findings, path
             path.write_bytes(data)
@@ -70,7 +74,10 @@ def test_every_file_matters(copy):
 
 def test_a_changed_record_is_named(copy):
     manifest = copy.manifests()[2]
-    rewrite(copy.log / manifest.records.name, lambda lines: [*lines[:3], lines[3].replace(b"open", b"OPEN", 1), *lines[4:]])
+    rewrite(
+        copy.log / manifest.records.name,
+        lambda lines: [*lines[:3], lines[3].replace(b"open", b"OPEN", 1), *lines[4:]],
+    )
     findings = copy.verify().findings
     (record,) = [finding for finding in findings if finding.code == "record-changed"]
     assert (record.batch, record.record, record.object) == (2, 3, manifest.records.name)
@@ -90,7 +97,16 @@ def test_a_changed_record_is_named(copy):
         lambda lines: [b"\n".join(lines[:1]) + b"\n", *lines[1:]],
         lambda lines: [],
     ],
-    ids=["first deleted", "last deleted", "reordered", "duplicated", "inserted", "no end", "blank line", "all gone"],
+    ids=[
+        "first deleted",
+        "last deleted",
+        "reordered",
+        "duplicated",
+        "inserted",
+        "no end",
+        "blank line",
+        "all gone",
+    ],
 )
 def test_deleted_reordered_inserted_records_are_found(copy, change):
     rewrite(copy.log / copy.manifests()[3].records.name, change)
@@ -184,7 +200,20 @@ def test_missing_and_misdescribed_parts(copy):
 
 @pytest.mark.parametrize(
     "field",
-    ["earliest", "raw_sha256", "leaves", "evidence", "unknown member", "format", "spaces", "type", "count", "hash", "rule", "origin"],
+    [
+        "earliest",
+        "raw_sha256",
+        "leaves",
+        "evidence",
+        "unknown member",
+        "format",
+        "spaces",
+        "type",
+        "count",
+        "hash",
+        "rule",
+        "origin",
+    ],
 )
 def test_a_signed_manifest_that_lies_is_found(tmp_path, monkeypatch, field):
     """Even the key's holder cannot describe records wrongly without a verifier noticing."""
