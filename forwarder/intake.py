@@ -170,7 +170,8 @@ def opened(file: IO[bytes]) -> IO[bytes]:
     head = file.peek(8)  # type: ignore[attr-defined]
     for magic, opener in OPENERS.items():
         if head.startswith(magic):
-            return opener(file)
+            stream: IO[bytes] = opener(file)
+            return stream
     return file
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+from orjson import Fragment
 
 from forwarder.seal.canonical import encode
 from forwarder.seal.manifest import MAX_RECORD_BYTES
 
-SHORT = 1000
+KEPT: Final = frozenset({"@timestamp", "data_stream", "ecs", "event"})
+"""Members that are never cut; they are short, and identify the record."""
+SHORT: Final = 1000
 """Characters that are always left of a text."""
 
 
@@ -18,28 +22,33 @@ def line(record: dict[str, Any]) -> bytes:
     """
     data = encode(record)
     while len(data) > MAX_RECORD_BYTES:
-        path = _halve_largest(record["nmap"])
+        name = ".".join(_halve_largest(record))
         truncated = record["nmap"].setdefault("truncated", [])
-        if (name := ".".join(("nmap", *path))) not in truncated:
+        if name not in truncated:
             truncated.append(name)
         data = encode(record)
     return data
 
 
-def _halve_largest(value: dict[str, Any]) -> list[str]:
-    """Cut the largest list or text below a value; return the keys that lead to it."""
+def _halve_largest(record: dict[str, Any]) -> list[str]:
+    """Cut the largest list or text of a record; return the keys that lead to it."""
     path: list[str] = []
-    holder: Any = value
+    holder: Any = record
     while True:
-        items = list(holder.items()) if isinstance(holder, dict) else list(enumerate(holder))
-        key, largest = max(items, key=lambda item: len(encode(item[1])))
+        items = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        sizes = {key: len(encode(value)) for key, value in items if path or key not in KEPT}
+        key = max(sizes, key=lambda name: sizes[name])
+        largest = holder[key]
         if isinstance(key, str):
             path.append(key)
-        if isinstance(largest, str):
+        if isinstance(largest, str) and len(largest) > SHORT:
             holder[key] = largest[: max(SHORT, len(largest) // 2)]
             return path
-        if isinstance(largest, list) and not _one_sided(largest):
+        if isinstance(largest, list) and len(largest) > 1 and not _one_sided(largest):
             del largest[len(largest) // 2 :]
+            return path
+        if isinstance(largest, Fragment) or not isinstance(largest, dict | list):
+            del holder[key]  # written once for many records, so it cannot be shortened in one of them
             return path
         holder = largest
 
@@ -47,4 +56,4 @@ def _halve_largest(value: dict[str, Any]) -> list[str]:
 def _one_sided(values: list[Any]) -> bool:
     """Tell whether one entry of a list is more than half of it, so that this entry is what has to shrink."""
     sizes = [len(encode(value)) for value in values]
-    return max(sizes) * 2 > sum(sizes) and isinstance(values[sizes.index(max(sizes))], dict | list | str)
+    return max(sizes) * 2 > sum(sizes)

@@ -33,6 +33,8 @@ OS_TYPES: Final = {
     "irix": "unix",
 }
 """nmap's OS family, lower-case → ECS host.os.type. Cisco's IOS is not Apple's: its class names the vendor."""
+LONGEST_NAME: Final = 255
+"""A longer host name is none (RFC 1035); it is kept among nmap's facts only."""
 EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]}
 
 
@@ -163,7 +165,7 @@ class _Subject:
         addresses = head.get("address", [])
         ips = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] != "mac"))
         macs = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] == "mac"))
-        names = [entry for entry in head.get("hostname", []) if entry.get("name")]
+        names = [entry for entry in head.get("hostname", []) if 0 < len(entry.get("name", "")) <= LONGEST_NAME]
         domain = _fqdn(names)
         main = next(iter(ips or macs), "unknown")
         self.label = f"{domain} ({main})" if domain else main

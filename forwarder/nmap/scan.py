@@ -54,6 +54,8 @@ FINISHED: Table = {
 HOSTS: Table = {"up": ("up", natural), "down": ("down", natural), "total": ("total", natural)}
 SAME_AS_OTHERS = frozenset({"startstr", "timestr"})
 """Attributes that say in local time what another says in seconds since 1970."""
+HINT = frozenset({"unparsed", "state", "reason", "reason_ttl", "reason_ip", "address", "hostname"})
+"""What is kept of a host that nmap only hints at."""
 ATTRIBUTE = re.compile(rb"""([A-Za-z_][\w.-]*)\s*=\s*(?:"([^"<]*)|'([^'<]*))""")
 
 
@@ -114,7 +116,10 @@ class Run:
         elif tag == "output":
             self._append("output", element, OUTPUT, {"text": (element.text or "").strip()})
         elif tag == "hosthint":
-            self._list("host_hint", host(element))
+            hint = host(element)
+            for name in hint.keys() - HINT:  # nmap gives no more there
+                note(self.odd, f"hosthint/{name}: {hint.pop(name)}")
+            self._list("host_hint", hint)
         elif tag in {"prescript", "postscript"}:
             for script in element.iterfind("script"):
                 if len(self._scripts) < MAX_LIST:

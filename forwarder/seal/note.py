@@ -119,6 +119,7 @@ def open_note(note: bytes, verifier: Verifier) -> bytes:
         lines = block.decode().split("\n")[:-1]
     except UnicodeDecodeError:
         raise NoteError("not a signed note") from None
+    held = False
     for line in lines:
         name, _, encoded = line.removeprefix(DASH).partition(" ")
         if not line.startswith(DASH) or not name or not encoded:
@@ -127,10 +128,14 @@ def open_note(note: bytes, verifier: Verifier) -> bytes:
             blob = b64decode(encoded, validate=True)
         except (binascii.Error, ValueError):
             raise NoteError("not a signed note: a signature is not base64") from None
+        if b64encode(blob).decode() != encoded:  # spare bits that decoders ignore would let a byte be changed
+            raise NoteError("not a signed note: a signature is not in canonical base64")
         if name == verifier.name and blob[:KEY_ID_BYTES] == verifier.key_id:
-            if verifier.holds(blob[KEY_ID_BYTES:], text):
-                return text
-            raise NoteError(f"the signature of {verifier.name}+{verifier.key_id.hex()} does not hold")
+            if held or not verifier.holds(blob[KEY_ID_BYTES:], text):
+                raise NoteError(f"the signature of {verifier.name}+{verifier.key_id.hex()} does not hold")
+            held = True
+    if held:
+        return text
     raise NoteError(f"not signed by {verifier.name}+{verifier.key_id.hex()}")
 
 
