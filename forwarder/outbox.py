@@ -31,6 +31,8 @@ from forwarder.seal.manifest import (
 )
 from forwarder.seal.note import Checkpoint, Signer
 
+CHUNK: Final = 1 << 18
+"""Bytes of records that are compressed at a time."""
 LEVEL: Final = 3
 """zstd level of records and evidence."""
 TIMESTAMP: Final = slice(len('{"@timestamp":"'), len('{"@timestamp":"') + len("2026-11-23T09:31:38.000Z"))
@@ -54,6 +56,8 @@ class RecordWriter:
         self._raw, self._stored = sha256(), sha256()
         self._raw_bytes = self._stored_bytes = 0
         self._leaves: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._earliest, self._latest = "~", ""
 
     @property
@@ -64,17 +68,26 @@ class RecordWriter:
     @property
     def full(self) -> bool:
         """Tell whether the batch has to be cut."""
-        return len(self._leaves) >= MAX_RECORDS or self._raw_bytes >= MAX_RAW_BYTES
+        return len(self._leaves) >= MAX_RECORDS or self._raw_bytes + self._waiting_bytes >= MAX_RAW_BYTES
 
     def add(self, line: bytes) -> None:
         """Write one record, given as canonical JSON."""
         self._leaves.append(sha256(b"\x00" + line).digest())
         time = line[TIMESTAMP].decode()
         self._earliest, self._latest = min(self._earliest, time), max(self._latest, time)
-        data = line + b"\n"
-        self._raw.update(data)
-        self._raw_bytes += len(data)
-        self._write(self._compressor.compress(data))
+        self._waiting.append(line)
+        self._waiting_bytes += len(line) + 1
+        if self._waiting_bytes >= CHUNK:
+            self._compress()
+
+    def _compress(self) -> None:
+        """Compress what was gathered; record by record it would take twice the time."""
+        if self._waiting:
+            data = b"\n".join(self._waiting) + b"\n"
+            self._raw.update(data)
+            self._raw_bytes += len(data)
+            self._write(self._compressor.compress(data))
+            self._waiting, self._waiting_bytes = [], 0
 
     def _write(self, data: bytes) -> None:
         if data:
@@ -83,6 +96,7 @@ class RecordWriter:
 
     def close(self) -> Records:
         """Make the records object and the leaf object durable, and return what the manifest says of them."""
+        self._compress()
         self._write(self._compressor.flush())
         self._file.flush()
         os.fsync(self._file.fileno())

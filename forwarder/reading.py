@@ -132,7 +132,7 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
     if known and known.record_id and known.length >= document.length:
         return  # all of it is sealed
     context.scan_id = document.scan_id
-    tally = Tally.load(known.tally) if known else Tally()
+    tally = Tally(known.tally if known else None)
     first, skip = (known.next_host, known.skip) if known else (0, 0)
 
     def progress(next_host: int, skipped: int, totals: dict[str, object], record_id: str, length: int) -> None:

@@ -87,6 +87,8 @@ class Context:
 
     def network(self, ip: str) -> str:
         """Return the most specific configured network of an address, else its /24 or /64."""
+        if not self._networks and ":" not in ip:
+            return f"{ip.rpartition('.')[0]}.0/24"  # what the general way below gives, without its cost
         address = ip_address(ip)
         for network in self._networks:
             if address in network:

@@ -51,7 +51,7 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
     if diverges_from:
         nmap["scan"]["diverges_from"] = diverges_from
     if tally.networks:
-        nmap["target"] = {"network": tally.networks}
+        nmap["target"] = {"network": list(tally.networks)}
     if scripts := document.run.scripts():
         nmap["script"] = scripts
     if odd := document.run.odd:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 MAX_NETWORKS: Final = 1000
-"""Networks kept; a scan of more says how many it had at least."""
+"""Networks kept of one scan."""
 
 
-@dataclass(slots=True)
 class Tally:
-    """Totals over the hosts read so far."""
+    """Totals over the hosts read so far.
 
-    hosts: int = 0
-    up: int = 0
-    damaged: int = 0
-    open_ports: int = 0
-    last_end: str = ""
-    """Latest end time of a host."""
-    networks: list[str] = field(default_factory=list)
-    """Target networks in order of appearance."""
+    Args:
+        values: what `dump` gave earlier.
+    """
 
-    @classmethod
-    def load(cls, values: dict[str, Any]) -> Tally:
-        """Return a tally from what `dump` gave."""
-        return cls(**values)
+    def __init__(self, values: dict[str, Any] | None = None) -> None:
+        values = values or {}
+        self.hosts: int = values.get("hosts", 0)
+        self.up: int = values.get("up", 0)
+        self.damaged: int = values.get("damaged", 0)
+        self.open_ports: int = values.get("open_ports", 0)
+        self.last_end: str = values.get("last_end", "")
+        """Latest end time of a host."""
+        self.networks: tuple[str, ...] = tuple(values.get("networks", ()))
+        """Target networks in order of appearance."""
+        self._known = set(self.networks)
 
     def dump(self) -> dict[str, Any]:
-        """Return the totals as JSON values."""
-        return asdict(self)
+        """Return the totals as JSON values; called for every host, so nothing is copied."""
+        return {
+            "hosts": self.hosts,
+            "up": self.up,
+            "damaged": self.damaged,
+            "open_ports": self.open_ports,
+            "last_end": self.last_end,
+            "networks": self.networks,
+        }
 
     def add(self, network: str, end: str, *, up: bool, damaged: bool, open_ports: int) -> None:
         """Count one host."""
@@ -38,5 +45,6 @@ class Tally:
         self.damaged += damaged
         self.open_ports += open_ports
         self.last_end = max(self.last_end, end)
-        if network and network not in self.networks and len(self.networks) < MAX_NETWORKS:
-            self.networks.append(network)
+        if network and network not in self._known and len(self._known) < MAX_NETWORKS:
+            self._known.add(network)
+            self.networks = (*self.networks, network)

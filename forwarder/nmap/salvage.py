@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree import ElementTree  # noqa: ICN001 - the name says what it is
 from xml.etree.ElementTree import Element, ParseError
 
-MOJIBAKE = re.compile(rb"&#x[89a-fA-F][0-9a-fA-F];|&#1[2-9]\d;|&#2[0-5]\d;|[\x80-\xff]")
-"""Bytes by which a frame may hold text that nmap escaped byte by byte."""
+ESCAPED = re.compile(rb"&#(?:x[89a-fA-F][0-9a-fA-F]|1[2-9]\d|2[0-5]\d);")
+"""How nmap writes a byte above 127."""
 ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 REFERENCE = re.compile(r"&(#\d{1,9};|#x[0-9a-fA-F]{1,8};|(?:amp|lt|gt|quot|apos);)?")
 CHARACTERS = ((0x9, 0xA, 0xD), range(0x20, 0xD800), range(0xE000, 0xFFFE), range(0x10000, 0x110000))
@@ -32,7 +32,7 @@ def parse(data: bytes, *, partial: bool = True) -> tuple[Element | None, str]:
             root = ElementTree.XML(text)
         except ParseError:
             root = beginning(text) if partial else None
-    if root is not None and MOJIBAKE.search(data):
+    if root is not None and (not data.isascii() or ESCAPED.search(data)):
         demojibake(root)
     return root, wrong
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from time import gmtime, strftime
 from typing import Any, Final
@@ -29,6 +30,7 @@ Table = dict[str, tuple[str, Convert | None]]
 UNKNOWN: Final[tuple[str, None]] = ("", None)
 
 
+@lru_cache(maxsize=8192)
 def integer(text: str) -> int:
     """Return a decimal integer of up to 15 digits.
 
@@ -41,6 +43,7 @@ def integer(text: str) -> int:
     raise ValueError(text)
 
 
+@lru_cache(maxsize=8192)  # the same few numbers come with every port
 def natural(text: str) -> int:
     """Return a decimal integer that is not negative.
 
@@ -52,6 +55,7 @@ def natural(text: str) -> int:
     raise ValueError(text)
 
 
+@lru_cache(maxsize=65536)
 def port_number(text: str) -> int:
     """Return a port or IP protocol number.
 
@@ -96,6 +100,7 @@ def address(text: str) -> str:
     return str(ip_address(text.partition("%")[0]))
 
 
+@lru_cache(maxsize=1024)
 def moment(text: str) -> str:
     """Return seconds since 1970 as RFC 3339 in UTC with milliseconds; zero means unknown.
 
