@@ -28,6 +28,8 @@ from forwarder import durable
 from forwarder.errors import InputError, TemporaryError
 
 CHUNK: Final = 1 << 20
+LEVEL: Final = 1
+"""zstd level of evidence: a third of the time of the usual 3, for a tenth more space."""
 SNIFF: Final = 4096
 """Bytes looked at to tell XML from other files."""
 TAIL: Final = 1024
@@ -194,7 +196,7 @@ def copy(source: IO[bytes], spool: Path, limit: int) -> Copy:
     note = ""
     try:
         with part.open("wb") as out:
-            compressor = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+            compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
             stream = opened(source)
             while True:
                 try:

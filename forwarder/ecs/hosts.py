@@ -114,7 +114,7 @@ class HostMapper:
                 "id": event_id(self._context.scan_id, "port", ordinal, name, n),
             },
             "host": subject.host,
-            "message": " ".join(filter(None, words)),
+            "message": " ".join(filter(None, words))[: fit.SHORT],
             "network": network,
             "nmap": nmap,
             "related": subject.related,

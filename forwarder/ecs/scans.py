@@ -142,4 +142,4 @@ def _file(context: Context) -> dict[str, Any]:
 def _message(facts: dict[str, Any], tally: Tally, cut: str) -> str:
     what = facts.get("args") or facts.get("scanner", "nmap")
     how = f"incomplete ({cut})" if cut else facts.get("error") or "complete"
-    return f"{what}: {tally.up} hosts up, {tally.open_ports} open ports, {how}"
+    return f"{what[: fit.SHORT]}: {tally.up} hosts up, {tally.open_ports} open ports, {how[: fit.SHORT]}"
