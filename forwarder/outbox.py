@@ -58,7 +58,7 @@ class RecordWriter:
         self._leaves: list[bytes] = []
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._earliest, self._latest = "~", ""
+        self._earliest, self._latest = b"~", b""
 
     @property
     def count(self) -> int:
@@ -73,7 +73,7 @@ class RecordWriter:
     def add(self, line: bytes) -> None:
         """Write one record, given as canonical JSON."""
         self._leaves.append(sha256(b"\x00" + line).digest())
-        time = line[TIMESTAMP].decode()
+        time = line[TIMESTAMP]
         self._earliest, self._latest = min(self._earliest, time), max(self._latest, time)
         self._waiting.append(line)
         self._waiting_bytes += len(line) + 1
@@ -110,8 +110,8 @@ class RecordWriter:
             stored_bytes=self._stored_bytes,
             stored_sha256=self._stored.hexdigest(),
             leaves_sha256=digest(leaves),
-            earliest=self._earliest,
-            latest=self._latest,
+            earliest=self._earliest.decode(),
+            latest=self._latest.decode(),
         )
         durable.write(self._directory / records.leaves_name, leaves)
         durable.commit(self._part, self._directory / records.name)

@@ -10,8 +10,12 @@ if ! command -v go >/dev/null; then
     echo "tools: no Go here, so no fsck and no tlogcheck: tests that need them are skipped" >&2
     exit 0
 fi
-if [ ! -x "$cache/bin/fsck" ]; then
-    GOBIN="$cache/bin" go install github.com/transparency-dev/tessera/cmd/fsck@v1.0.4 || echo "tools: fsck cannot be built" >&2
+if [ ! -x "$cache/bin/tessera-fsck" ]; then # under a name that cannot be taken for the file system's fsck
+    if GOBIN="$cache/build" go install github.com/transparency-dev/tessera/cmd/fsck@v1.0.4; then
+        mv "$cache/build/fsck" "$cache/bin/tessera-fsck"
+    else
+        echo "tools: fsck cannot be built" >&2
+    fi
 fi
 sum=$(cat "$here"/integration/go/* | sha256sum | cut -c1-16)
 if [ ! -x "$cache/bin/tlogcheck-$sum" ]; then

@@ -35,6 +35,11 @@ OS_TYPES: Final = {
 """nmap's OS family, lower-case → ECS host.os.type. Cisco's IOS is not Apple's: its class names the vendor."""
 LONGEST_NAME: Final = 255
 """A longer host name is none (RFC 1035); it is kept among nmap's facts only."""
+PORT_EVENT: Final = (
+    b'{"category":["host","network"],"dataset":"nmap.port","id":"%s","kind":"state","module":"nmap",'
+    b'"provider":"nmap","type":["info"]}'
+)
+"""EVENT of a port record as canonical JSON; only its id differs."""
 EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]}
 
 
@@ -74,8 +79,7 @@ class HostMapper:
     def _port(self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
         service = port.get("service", {})
         label = service.get("name")
-        network = dict(subject.network_parts)
-        destination = dict(subject.destination)
+        network, destination = subject.network_parts.copy(), subject.destination.copy()
         words = [
             name,
             port.get("state"),
@@ -107,12 +111,7 @@ class HostMapper:
         record = {
             "@timestamp": subject.timestamp,
             "destination": destination,
-            "event": EVENT
-            | {
-                "category": ["host", "network"],
-                "dataset": "nmap.port",
-                "id": event_id(self._context.scan_id, "port", ordinal, name, n),
-            },
+            "event": Fragment(PORT_EVENT % event_id(self._context.scan_id, "port", ordinal, name, n).encode()),
             "host": subject.host,
             "message": " ".join(filter(None, words))[: fit.SHORT],
             "network": network,

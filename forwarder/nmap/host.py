@@ -166,7 +166,7 @@ def _os_class(element: Element, odd: list[str]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     take(element, OS_CLASS, entry, odd)
     if len(element):
-        entry["cpe"] = [cpe.text for cpe in element.iterfind("cpe") if cpe.text]
+        entry["cpe"] = [cpe.text for cpe in element if cpe.tag == "cpe" and cpe.text]
     return entry
 
 

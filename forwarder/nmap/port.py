@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -35,6 +36,15 @@ SERVICE: Table = {
 OWNER: Table = {"name": ("owner", None)}
 
 
+@lru_cache(maxsize=1024)
+def _state(attributes: tuple[tuple[str, str], ...]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a `state` says and what is odd in it; a scan has few different ones."""
+    state: dict[str, Any] = {}
+    odd: list[str] = []
+    take(Element("state", dict(attributes)), STATE, state, odd)
+    return state, odd
+
+
 def port(element: Element) -> dict[str, Any]:
     """Return a port.
 
@@ -50,12 +60,14 @@ def port(element: Element) -> dict[str, Any]:
     for child in element:
         tag = child.tag
         if tag == "state":
-            take(child, STATE, found, odd)
+            state, strange = _state(tuple(child.attrib.items()))
+            found |= state
+            odd += strange
         elif tag == "service":
             service: dict[str, Any] = {}
             take(child, SERVICE, service, odd)
             if len(child):
-                service["cpe"] = [cpe.text for cpe in child.iterfind("cpe") if cpe.text]
+                service["cpe"] = [cpe.text for cpe in child if cpe.tag == "cpe" and cpe.text]
             found["service"] = service
         elif tag == "script":
             results.append(child)

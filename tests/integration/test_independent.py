@@ -50,7 +50,7 @@ def test_gos_tlog_packages_verify_the_log_and_its_proofs(sealed, tmp_path):
 
 
 def test_tesseras_fsck_accepts_the_log(sealed):
-    tool = need("fsck")
+    tool = need("tessera-fsck")
     result = subprocess.run(
         [
             tool,
