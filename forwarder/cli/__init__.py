@@ -68,7 +68,9 @@ def _outside(error: OSError | sqlite3.OperationalError) -> int:
     full = getattr(error, "errno", None) in FULL or "disk is full" in str(error)
     if full:
         name = getattr(error, "filename", None)
-        complain(f"{name or 'the disk'}: no space left: free some and run it again, nothing is lost")
+        complain(
+            f"{name or 'disk of the state directory or the archive'}: no space left: free some and run it again, nothing is lost"
+        )
         return int(Exit.TEMPORARY)
     if isinstance(error, OSError) and error.filename:
         complain(f"{error.filename}: {error.strerror}")
