@@ -67,10 +67,8 @@ def _outside(error: OSError | sqlite3.OperationalError) -> int:
     """Say what the operating system would not do."""
     full = getattr(error, "errno", None) in FULL or "disk is full" in str(error)
     if full:
-        name = getattr(error, "filename", None)
-        complain(
-            f"{name or 'disk of the state directory or the archive'}: no space left: free some and run it again, nothing is lost"
-        )
+        where = getattr(error, "filename", None) or "disk of the state directory or the archive"
+        complain(f"{where}: no space left: free some and run it again, nothing is lost")
         return int(Exit.TEMPORARY)
     if isinstance(error, OSError) and error.filename:
         complain(f"{error.filename}: {error.strerror}")
