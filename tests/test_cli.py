@@ -276,7 +276,12 @@ def test_a_terminal_gets_a_progress_bar_and_cron_gets_none(forwarder):
     path = forwarder.write("a.xml", scan(50))
     quiet = forwarder.command("forward", "--quiet", path)
     assert quiet.stdout == b""
-    master, slave = pty.openpty()
+    try:
+        master, slave = pty.openpty()
+    except OSError:  # a container without /dev/pts
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip("no pseudo-terminal can be had here")
     code = "import sys; from forwarder.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {
         "NMAP_FORWARDER_STATE_DIR": str(forwarder.directory / "state"),
