@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nmap-forwarder-tests
 
-.PHONY: help demo test lint unit tools bench fields clean
+.PHONY: help demo test lint unit tools bench clean
 
 help:  ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile

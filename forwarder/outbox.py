@@ -23,6 +23,7 @@ from forwarder.seal import merkle, tiles
 from forwarder.seal.manifest import (
     MAX_RAW_BYTES,
     MAX_RECORDS,
+    TIMESTAMP,
     Manifest,
     Records,
     checkpoint_name,
@@ -35,8 +36,6 @@ CHUNK: Final = 1 << 18
 """Bytes of records that are compressed at a time."""
 LEVEL: Final = 1
 """zstd level of records: they repeat so much that a higher one costs time and saves nothing."""
-TIMESTAMP: Final = slice(len('{"@timestamp":"'), len('{"@timestamp":"') + len("2026-11-23T09:31:38.000Z"))
-"""Where a record's time is: canonical JSON puts `@timestamp` first."""
 
 
 class RecordWriter:

@@ -98,8 +98,7 @@ def collect(
     """Yield each input whose content is new, once it is safely in the spool."""
 
     def reject(error: InputError) -> None:
-        outcome.rejected.append(str(error))
-        listener.said(str(error))
+        _reject(str(error), outcome, listener)
 
     finder = intake.Finder(paths, reject)
     writers = intake.Writers()
@@ -188,8 +187,7 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
         result = reading.read_input(item, copy, settings, sink, listener.progressed)
     except InputError as error:
         state.ledger.finish_input(item.raw_sha256, "rejected", str(error))
-        outcome.rejected.append(f"{item.path}: {error}")
-        listener.said(f"{item.path}: {error}")
+        _reject(f"{item.path}: {error}", outcome, listener)
         return
     batcher.finish(item)
     outcome.scans += result.scans
@@ -198,6 +196,11 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
     outcome.rejected += [f"{item.path}: {line}" for line in result.refused]
     for line in reading.lines_of(result.refused + result.notes, item.path):
         listener.said(line)
+
+
+def _reject(line: str, outcome: Outcome, listener: Listener) -> None:
+    outcome.rejected.append(line)
+    listener.said(line)
 
 
 def anchor(state: State) -> None:

@@ -41,13 +41,15 @@ class Sink:
     """Where records and progress go."""
 
     add: Callable[[bytes], object]
-    """Takes one record; cuts a batch before it when one is full."""
+    """Takes one record."""
     progress: Callable[[Scan], object]
     """Takes how far a scan has come; called before a batch can be cut, too."""
     known: Callable[[str], Scan | None]
     """Gives how far a scan had come."""
     is_full: Callable[[], bool]
+    """Tells whether the batch must be cut before the next record."""
     seal: Callable[[], object]
+    """Cuts it."""
     earlier: Callable[[Scan], Utf8 | None]
     """Opens the evidence that a scan was read from before, as UTF-8; None where it is not kept."""
 
@@ -80,14 +82,14 @@ def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: 
     """
     result = Result()
     origin = Origin("" if source.path == "-" else source.path, source.raw_sha256, source.raw_bytes, source.mtime)
-    found = 0
+    found, look = 0, options(settings)
     # The survey runs one document ahead of the reader, each over its own stream of the same copy.
     with closing(Utf8(copy)) as ahead, closing(Utf8(copy)) as behind:
         survey = Survey(ahead, lambda scan_id: scan.prefix_length if (scan := sink.known(scan_id)) else None)
         reader = Reader(_Counted(behind, seen))
         for document in survey:
             found += 1
-            _read_document(document, reader, Context(document, origin, options(settings), ""), sink, result)
+            _read_document(document, reader, Context(document, origin, look, ""), sink, result)
         if survey.refused:
             line = f"the document type before byte {survey.refused_at} declares entities; nmap never does: refused"
             if not found:

@@ -108,7 +108,7 @@ def test_verify_elsewhere_needs_the_key_and_finds_a_cut_by_the_remembered_checkp
     for path in archive.rglob("*"):
         if path.is_file():
             path.unlink()
-    assert run("verify", archive, "--key", vkey)[0] == 3 or run("verify", archive, "--key", vkey)[0] == 1
+    assert run("verify", archive, "--key", vkey)[0] == 3
     code, out, _ = run("verify", "--quiet", archive, "--key", vkey, "--checkpoint", tmp_path / "pin")
     assert (code, "the newest batches are gone" in out) == (1, True)
 
@@ -119,7 +119,7 @@ def test_a_cut_off_tail_is_found_by_the_forwarders_own_ledger(run, scanned, tmp_
         if path.is_file():
             path.unlink()
     code, out, _ = run("verify")
-    assert (code, "cut" in out or "gone" in out) == (1, True)
+    assert (code, "the newest batches are gone" in out) == (1, True)
 
 
 def test_status_tells_what_is_waiting_sealed_and_rejected(run, scanned, tmp_path):

@@ -25,7 +25,7 @@ examples:
 
 Without --key, the key of this machine's state directory is used. After a
 verification without findings, each log's newest checkpoint is remembered in
-the state directory; from then on, batches that are cut off are found, too."""
+the state directory, if there is one; from then on, batches that are cut off are found, too."""
 
 
 def add(commands: Any) -> None:
@@ -62,10 +62,10 @@ def run(args: argparse.Namespace) -> Exit:
         raise UsageError("no public key to verify with", "give --key FILE, the key.vkey of the forwarder")
 
     def pinned(verifier: Verifier) -> list[Checkpoint]:
-        files = [*map(Path, args.checkpoint), state.remembered(directory, verifier.name)]
-        pins = [
-            read_checkpoint(file, verifier) for file in files if file.exists() or file in map(Path, args.checkpoint)
-        ]
+        files = [Path(name) for name in args.checkpoint]
+        memory = state.remembered(directory, verifier.name)
+        files += [memory] if memory.exists() else []
+        pins = [read_checkpoint(file, verifier) for file in files]
         return [*filter(None, pins), *_own(values, verifier, path)]
 
     with progress("verifying", None, "batches", quiet=args.quiet or args.json) as advance:

@@ -29,6 +29,8 @@ MAX_EVIDENCE = 256
 """or this many references to evidence."""
 MAX_RECORD_BYTES = 1 << 20
 """Longest record line, its newline not counted."""
+TIMESTAMP = slice(len('{"@timestamp":"'), len('{"@timestamp":"2026-11-23T09:31:38.000Z'))
+"""Where a record's time is in its line: canonical JSON puts `@timestamp` first."""
 MAX_MANIFEST_BYTES = 1 << 20
 """Longest manifest that a verifier reads."""
 

@@ -40,7 +40,7 @@ class Tree:
         self.size += 1
         self._add(0, merkle.leaf_hash(entry))
         for level, index, width in tiles.right_edge(self.size):
-            yield tiles.path(level, index, width), b"".join(self._newest(level, width))
+            yield tiles.path(level, index, width), b"".join(self._levels[level])
             if level == 0:
                 yield tiles.path("entries", index, width), tiles.bundle(self._entries)
 
@@ -52,9 +52,6 @@ class Tree:
         self._levels[level].append(value)
         if len(self._levels[level]) == tiles.WIDTH:
             self._add(level + 1, merkle.root(self._levels[level]))
-
-    def _newest(self, level: int, width: int) -> list[bytes]:
-        return self._levels[level][:width]
 
     def root(self) -> bytes:
         """Return the root over all leaves added."""

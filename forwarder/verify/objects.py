@@ -10,13 +10,12 @@ import zstandard
 
 from forwarder.archive.interface import Archive
 from forwarder.seal import merkle
-from forwarder.seal.manifest import MAX_RECORD_BYTES, MAX_RECORDS, Evidence, Manifest, digest
+from forwarder.seal.manifest import MAX_RECORD_BYTES, MAX_RECORDS, TIMESTAMP, Evidence, Manifest, digest
 from forwarder.verify.verdict import LogVerdict
 
 CHUNK: Final = 1 << 18
 CHECKSUM_FLAG: Final = 0x04
 CHECKSUM_BYTES: Final = 4
-TIMESTAMP: Final = slice(len(b'{"@timestamp":"'), len(b'{"@timestamp":"2026-11-23T09:31:38.000Z'))
 
 
 class _Hashed:
