@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from forwarder.errors import UsageError
 from forwarder.seal.manifest import origin_fits
@@ -28,6 +29,8 @@ class Key:
     check: Callable[[Any], Any]
     """Returns the value as it is used; raises ValueError with what it should be."""
     help: str
+    secret: bool = False
+    """Only taken from the environment; a file with it is named by the key of the same name and `_file`."""
 
     @property
     def variable(self) -> str:
@@ -64,6 +67,12 @@ def _count(value: Any) -> int:
     if isinstance(value, bool) or not str(value).isdigit():
         raise ValueError("a whole number")
     return int(value)
+
+
+def _positive(value: Any) -> int:
+    if (count := _count(value)) < 1:
+        raise ValueError("a whole number above 0")
+    return count
 
 
 def _percent(value: Any) -> int:
@@ -109,6 +118,30 @@ def _networks(value: Any) -> tuple[str, ...]:
         raise ValueError("networks in CIDR notation") from None
 
 
+def _urls(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = []
+    for item in items:
+        parts = urlsplit(_text(item).strip())
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("a URL such as https://elasticsearch.example:9200")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("a URL without a user in it (there are keys for user and password)")
+        netloc = parts.netloc if parts.port else f"{parts.netloc}:{ELASTICSEARCH_PORT}"
+        found.append(parts._replace(netloc=netloc).geturl())
+    return tuple(found)
+
+
+def _fingerprint(value: Any) -> str:
+    text = _text(value).replace(":", "").lower()
+    if text and not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError("the SHA-256 of a certificate in hexadecimal")
+    return text
+
+
+ELASTICSEARCH_PORT: Final = 9200
+"""Where a URL names none, as for Elastic's own programs."""
+
 KEYS: Final = (
     Key("state_dir", "", _path, "Where the key, the ledger and work in progress are kept."),
     Key("archive", "", _path, "Directory of the sealed archive; by default `archive` in the state directory."),
@@ -145,6 +178,42 @@ KEYS: Final = (
         _one_of("full", "hash-only"),
         'What the archive keeps of the raw input: "full" or "hash-only".',
     ),
+    Key(
+        "elasticsearch.url",
+        (),
+        lambda value: _urls(value) if value else (),
+        "Elasticsearch to deliver to; several nodes are used in turn.",
+    ),
+    Key("elasticsearch.cloud_id", "", _text, "Deployment of Elastic Cloud to deliver to, instead of a URL."),
+    Key("elasticsearch.api_key", "", _text, "API key, Base64 of id:key.", secret=True),
+    Key("elasticsearch.api_key_file", "", _path, "File that holds the API key."),
+    Key("elasticsearch.user", "", _text, "User, where there is no API key."),
+    Key("elasticsearch.password", "", _text, "The user's password.", secret=True),
+    Key("elasticsearch.password_file", "", _path, "File that holds the password."),
+    Key("elasticsearch.ca_file", "", _path, "Certificates (PEM) that the server's is signed by."),
+    Key("elasticsearch.fingerprint", "", _fingerprint, "SHA-256 of the certificate to trust, instead of a CA."),
+    Key("elasticsearch.connections", 2, _positive, "Requests that are sent at the same time."),
+    Key("elasticsearch.timeout", 60, _seconds, "Seconds to wait for an answer."),
+    Key(
+        "elasticsearch.retry_seconds",
+        60,
+        _seconds,
+        "Seconds for which a request is tried again while the server is overloaded or away; then the next run goes on.",
+    ),
+    Key("elasticsearch.bulk_bytes", 4 << 20, _positive, "Largest bulk request, before compression, in bytes."),
+    Key("elasticsearch.bulk_documents", 2000, _positive, "Most documents in a bulk request."),
+    Key(
+        "elasticsearch.compression",
+        "auto",
+        _one_of("auto", "gzip", "none"),
+        'Compression of requests: "gzip", "none", or "auto": gzip unless the server is on this machine.',
+    ),
+    Key(
+        "elasticsearch.retention_days",
+        400,
+        _count,
+        "Days that Elasticsearch keeps documents, set by setup; 0: for ever. The archive keeps everything.",
+    ),
 )
 BY_NAME: Final = {key.name: key for key in KEYS}
 
@@ -171,6 +240,11 @@ class Settings(Mapping[str, Any]):
         for key in KEYS:
             value, source = key.default, "default"
             if key.name in from_file:
+                if key.secret:
+                    raise UsageError(
+                        f"{self.file}: {key.name} is a secret",
+                        f"put it into a file of its own, named by {key.name}_file, or into {key.variable}",
+                    )
                 value, source = from_file[key.name], str(self.file)
             if key.variable in environment:
                 value, source = environment[key.variable], key.variable
@@ -179,7 +253,8 @@ class Settings(Mapping[str, Any]):
             try:
                 self._values[key.name] = key.check(value)
             except ValueError as error:
-                raise UsageError(f"{key.name} = {value!r} ({source}) must be {error}") from None
+                shown = "…" if key.secret or "without a user" in str(error) else repr(value)
+                raise UsageError(f"{key.name} = {shown} ({source}) must be {error}") from None
         self._values["state_dir"] = self["state_dir"] or default_state_dir(environment)
         self._values["archive"] = self["archive"] or self["state_dir"] / "archive"
         self._values["observer.name"] = self["observer.name"] or socket.gethostname().lower()
@@ -251,7 +326,8 @@ def sample() -> str:
         if before != table:
             lines += ["", f"[{before}]"]
             table = before
-        lines += ["", f"# {key.help}", f"# {key.variable}", f"# {name} = {_toml(key.default)}"]
+        if not key.secret:
+            lines += ["", f"# {key.help}", f"# {key.variable}", f"# {name} = {_toml(key.default)}"]
     return "\n".join(lines) + "\n"
 
 

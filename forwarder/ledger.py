@@ -19,8 +19,8 @@ from typing import Any, Final
 from forwarder.errors import TemporaryError, UsageError
 from forwarder.seal import merkle, tiles
 
-SCHEMA_VERSION: Final = 1
-SCHEMA: Final = """
+SCHEMA: Final = (
+    """
 CREATE TABLE input (             -- each content that was read or is to be read
     raw_sha256 TEXT PRIMARY KEY,
     raw_bytes INTEGER NOT NULL,
@@ -58,7 +58,7 @@ CREATE TABLE batch (
     first_record INTEGER NOT NULL,
     records INTEGER NOT NULL,
     created TEXT NOT NULL,
-    state TEXT NOT NULL          -- intent, sealed, anchored
+    state TEXT NOT NULL          -- intent, sealed, anchored, delivering, delivered
 );
 CREATE TABLE node (              -- hashes of the log's tree at the levels of its tiles
     level INTEGER NOT NULL,
@@ -66,7 +66,21 @@ CREATE TABLE node (              -- hashes of the log's tree at the levels of it
     hash BLOB NOT NULL,
     PRIMARY KEY (level, place)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE dead_letter (       -- records that Elasticsearch will not take as they are
+    sequence INTEGER PRIMARY KEY, -- event.sequence of the record
+    batch INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    status INTEGER NOT NULL,     -- HTTP status of the refusal
+    reason TEXT NOT NULL
+);
+""",
+)
+"""What each version added to the one before; once released, an entry never changes."""
+ANCHORED: Final = ("anchored", "delivering", "delivered")
+"""States of a batch that is in the archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,18 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record that Elasticsearch will not take as it is."""
+
+    sequence: int
+    batch: int
+    event_id: str
+    stream: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """One batch of the log."""
 
@@ -129,9 +155,10 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
-        elif version > SCHEMA_VERSION:
+        if version < len(SCHEMA):
+            missing = "".join(SCHEMA[version:])
+            self._db.executescript(f"BEGIN;{missing}PRAGMA user_version={len(SCHEMA)};COMMIT;")
+        elif version > len(SCHEMA):
             raise UsageError(f"{path} was made by a newer version", "upgrade nmap-forwarder")
 
     def close(self) -> None:
@@ -221,10 +248,10 @@ class Ledger:
         row = self._db.execute(query, states).fetchone()
         return Batch(*row) if row else None
 
-    def batches(self, state: str) -> list[Batch]:
-        """Return the batches in a state, in order."""
-        rows = self._db.execute("SELECT * FROM batch WHERE state = ? ORDER BY sequence", (state,))
-        return [Batch(*row) for row in rows]
+    def batches(self, *states: str) -> list[Batch]:
+        """Return the batches in some states, in order."""
+        query = f"SELECT * FROM batch WHERE state IN ({', '.join('?' * len(states))}) ORDER BY sequence"  # noqa: S608
+        return [Batch(*row) for row in self._db.execute(query, states)]
 
     def add_batch(self, batch: Batch) -> None:
         """Remember a batch together with the leaf that it is in the log."""
@@ -234,6 +261,21 @@ class Ledger:
     def set_batch_state(self, sequence: int, state: str) -> None:
         """Say how far a batch is."""
         self._db.execute("UPDATE batch SET state = ? WHERE sequence = ?", (state, sequence))
+
+    # --- delivery -----------------------------------------------------------------------------------------
+
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Remember a record that was refused; a second refusal replaces the first."""
+        self._put("dead_letter", {name: getattr(letter, name) for name in DeadLetter.__slots__})
+
+    def remove_dead_letters(self, batch: int) -> None:
+        """Forget the refusals of a batch, because it is delivered anew."""
+        self._db.execute("DELETE FROM dead_letter WHERE batch = ?", (batch,))
+
+    def dead_letters(self, most: int = -1) -> list[DeadLetter]:
+        """Return the newest refused records, by default all."""
+        rows = self._db.execute("SELECT * FROM dead_letter ORDER BY sequence DESC LIMIT ?", (most,))
+        return [DeadLetter(*row) for row in rows]
 
     def _add_leaf(self, place: int, value: bytes) -> None:
         level = 0
@@ -263,11 +305,13 @@ class Ledger:
             level, count = level + 1, count // tiles.WIDTH
         return tiles.root(size, edge)
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return how many inputs and batches are in each state, and the number of sealed records."""
+    def counts(self) -> dict[str, dict[Any, int]]:
+        """Return how many inputs, batches and their records are in each state, and dead letters by status."""
         inputs = dict(self._db.execute("SELECT state, count(*) FROM input GROUP BY state").fetchall())
         batches = dict(self._db.execute("SELECT state, count(*) FROM batch GROUP BY state").fetchall())
-        return {"inputs": inputs, "batches": batches}
+        records = dict(self._db.execute("SELECT state, sum(records) FROM batch GROUP BY state").fetchall())
+        letters = dict(self._db.execute("SELECT status, count(*) FROM dead_letter GROUP BY status").fetchall())
+        return {"inputs": inputs, "batches": batches, "records": records, "dead_letters": letters}
 
 
 def _stat(stat: os.stat_result) -> str:

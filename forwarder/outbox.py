@@ -18,7 +18,7 @@ import zstandard
 from forwarder import durable
 from forwarder.archive.interface import Archive
 from forwarder.errors import IntegrityError
-from forwarder.ledger import Ledger
+from forwarder.ledger import ANCHORED, Ledger
 from forwarder.seal import merkle, tiles
 from forwarder.seal.manifest import (
     MAX_RAW_BYTES,
@@ -198,7 +198,7 @@ def check_head(archive: Archive, ledger: Ledger, origin: str) -> None:
             another archive than before.
     """
     last = ledger.last_batch()
-    anchored = ledger.last_batch("anchored")
+    anchored = ledger.last_batch(*ANCHORED)
     size = anchored.sequence + 1 if anchored else 0
     if size:
         expected = Checkpoint(origin, size, ledger.root(size)).text

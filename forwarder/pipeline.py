@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from forwarder import intake, outbox, reading
+from forwarder import elastic, intake, outbox, reading
+from forwarder.archive import records
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
-from forwarder.errors import Exit, InputError, worst
-from forwarder.ledger import Input, Scan
+from forwarder.deliver.document import Splicer
+from forwarder.deliver.elasticsearch import ElasticsearchOutput
+from forwarder.deliver.interface import Output
+from forwarder.errors import Exit, ForwarderError, InputError, worst
+from forwarder.ledger import Batch, DeadLetter, Input, Scan
 from forwarder.seal.manifest import Manifest, evidence_name, manifest_name, timestamp
 from forwarder.state import State
 
@@ -34,11 +39,17 @@ class Outcome:
     batches: int = 0
     """Batches sealed, from sequence `first_batch` on."""
 
+    delivered: int = 0
+    """Documents that Elasticsearch has taken."""
+    undelivered: str = ""
+    """Why delivery stopped; empty when it did not."""
+    delivery: Exit = Exit.OK
+    """What that means for the exit code."""
+
     @property
     def exit_code(self) -> Exit:
         """Exit code of the run."""
-        looked_at = self.inputs + self.known + self.waiting
-        return worst(Exit.REJECTED if self.rejected else Exit.OK, Exit.OK if looked_at else Exit.NOTHING)
+        return worst(Exit.REJECTED if self.rejected else Exit.OK, self.delivery)
 
 
 def _nothing(*_: object) -> None:
@@ -51,8 +62,10 @@ class Listener:
 
     started: Callable[[str, int], object] = _nothing
     """An input is being read: path, size in bytes."""
+    delivering: Callable[[str, int], object] = _nothing
+    """Documents are being delivered: where to, how many."""
     progressed: Callable[[int], object] = _nothing
-    """That many bytes of it were read."""
+    """That many bytes were read, or documents delivered."""
     said: Callable[[str], object] = _nothing
     """A line that is worth saying."""
 
@@ -78,6 +91,22 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
         batcher.abandon()
     outcome.batches = batcher.sequence - outcome.first_batch
     tidy(state)
+    deliver(state, settings, outcome, listener)
+    return outcome
+
+
+def redeliver(state: State, settings: Settings, listener: Listener, *, refused: bool) -> Outcome:
+    """Deliver what earlier runs left; with `refused` also the batches that hold refused records.
+
+    Raises:
+        IntegrityError: the archive is not as we left it.
+    """
+    recover(state)
+    outcome = Outcome()
+    if refused:
+        for letter in state.ledger.dead_letters():
+            state.ledger.set_batch_state(letter.batch, "delivering")
+    deliver(state, settings, outcome, listener)
     return outcome
 
 
@@ -215,6 +244,52 @@ def anchor(state: State) -> None:
             state.ledger.set_batch_state(batch.sequence, "anchored")
             for evidence in manifest.evidence:
                 state.ledger.set_evidence_anchored(evidence.raw_sha256)
+
+
+def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listener) -> None:
+    """Send what is in the archive on to Elasticsearch, if there is one; what fails is left for the next run."""
+    batches = state.ledger.batches("anchored", "delivering")
+    if not batches or not elastic.configured(settings):
+        return
+    where = elastic.place(settings)
+    try:
+        client = elastic.connect(settings)
+        elastic.check(client, where)
+        output = ElasticsearchOutput(client, settings)
+        listener.delivering(where, sum(batch.records for batch in batches))
+        for batch in batches:
+            deliver_batch(batch, state, settings, output, outcome, listener)
+    except ForwarderError as error:
+        outcome.undelivered, outcome.delivery = str(error), error.exit_code
+        listener.said(str(error))
+
+
+def deliver_batch(
+    batch: Batch, state: State, settings: Settings, output: Output, outcome: Outcome, listener: Listener
+) -> None:
+    """Send one batch; while it is in flight, documents of it that are there already are taken for ours."""
+    ledger = state.ledger
+    ledger.set_batch_state(batch.sequence, "delivering")
+    manifest = records.manifest(state.archive, batch.sequence, batch.manifest_sha256)
+    splicer = Splicer(manifest, batch.manifest_sha256, state.archive.kind, settings["observer.name"])
+    documents = (splicer.document(line, index) for index, line in enumerate(records.lines(state.archive, manifest)))
+    refused: list[DeadLetter] = []
+    for result in output.deliver(documents, resumed=batch.state == "delivering"):
+        outcome.delivered += result.created + result.known
+        listener.progressed(result.created + result.known + len(result.rejected))
+        for item in result.rejected:
+            document = item.document
+            refused.append(
+                DeadLetter(document.sequence, batch.sequence, document.id, document.stream, item.status, item.reason)
+            )
+    with ledger.transaction():
+        ledger.remove_dead_letters(batch.sequence)
+        for letter in refused:
+            ledger.add_dead_letter(letter)
+        ledger.set_batch_state(batch.sequence, "delivered")
+    for (status, reason), count in Counter((letter.status, letter.reason) for letter in refused).items():
+        line = f"{output.place} refuses {count} records of batch {batch.sequence} ({status}: {reason})"
+        _reject(line, outcome, listener)
 
 
 def tidy(state: State) -> None:

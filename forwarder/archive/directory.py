@@ -22,6 +22,8 @@ class DirectoryArchive(Archive):
         origin: the log's origin.
     """
 
+    kind = "directory"
+
     def __init__(self, directory: Path, origin: str) -> None:
         self.root = directory / origin
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 POINTER = "checkpoint"
 """The one key that may be written again."""
@@ -13,6 +13,9 @@ POINTER = "checkpoint"
 
 class Archive(ABC):
     """The objects of one log."""
+
+    kind: ClassVar[str]
+    """What documents say they are locked away in."""
 
     @property
     @abstractmethod

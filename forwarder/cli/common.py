@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from forwarder import state
 from forwarder.config import BY_NAME, Settings
@@ -19,8 +19,17 @@ FLAGS = {
     "scan.vantage": "NAME",
     "records.ports": "WHICH",
     "privacy.evidence": "RULE",
+    "elasticsearch.url": "URL",
+    "elasticsearch.api_key_file": "FILE",
+    "elasticsearch.user": "NAME",
+    "elasticsearch.password_file": "FILE",
+    "elasticsearch.ca_file": "FILE",
+    "elasticsearch.fingerprint": "SHA256",
 }
 """Setting → what its flag takes. The flag is the key's last part; `scan.vantage` is --vantage."""
+NAMED: Final = {"observer.name": "observer", "elasticsearch.url": "elasticsearch"}
+"""Setting → its flag, where that is not the last part."""
+ELASTICSEARCH: Final = tuple(name for name in FLAGS if name.startswith("elasticsearch."))
 
 
 def command(commands: Any, name: str, help_text: str, epilog: str) -> argparse.ArgumentParser:
@@ -41,7 +50,7 @@ def setting(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add the flags of settings."""
     for name in names:
         key = BY_NAME[name]
-        flag = {"observer.name": "observer", "origin": "origin"}.get(name, name.rpartition(".")[2].replace("_", "-"))
+        flag = NAMED.get(name, name.rpartition(".")[2].replace("_", "-"))
         parser.add_argument(
             f"--{flag}",
             dest=key.attribute,

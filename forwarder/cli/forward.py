@@ -10,7 +10,7 @@ from typing import Any
 
 from forwarder import pipeline, state
 from forwarder.cli import common
-from forwarder.errors import Exit
+from forwarder.errors import Exit, worst
 from forwarder.terminal import Advance, complain, progress, safe, say
 
 EPILOG = """\
@@ -19,6 +19,7 @@ examples:
   nmap-forwarder forward /var/spool/nmap            # every scan in it, also compressed ones
   nmap -oX - 192.0.2.0/24 | nmap-forwarder forward -
   nmap-forwarder forward --json '/data/**/*.xml.gz'
+  nmap-forwarder forward --elasticsearch https://es.example:9200 --api-key-file key scan.xml
 
 Files may be compressed (gz, bz2, xz, zst). What was read before is recognised
 by its content; a file that has grown adds only what is new. One bad file does
@@ -27,12 +28,12 @@ not stop the others: it is named, and the exit code is 65."""
 
 def add(commands: Any) -> None:
     """Add the command."""
-    parser = common.command(commands, "forward", "read nmap XML, seal its records, and archive them", EPILOG)
+    parser = common.command(commands, "forward", "read nmap XML, seal its records, archive and deliver them", EPILOG)
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input"
     )
     common.setting(parser, "archive", "lock_wait", "intake.settle", "observer.name", "scan.vantage")
-    common.setting(parser, "records.ports", "privacy.evidence")
+    common.setting(parser, "records.ports", "privacy.evidence", *common.ELASTICSEARCH)
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="print nothing but problems")
     parser.set_defaults(run=run)
@@ -42,12 +43,13 @@ def run(args: argparse.Namespace) -> Exit:
     """Run the command; without paths it finishes what an earlier run left."""
     values = common.settings(args)
     common.made(values)
-    bars = _Bars(quiet=args.quiet or args.json)
-    listener = pipeline.Listener(bars.start, bars.advance, complain)
+    bars = Bars(quiet=args.quiet or args.json)
+    listener = pipeline.Listener(bars.reading, bars.delivering, bars.advance, complain)
     with bars.stack, state.opened(values) as opened:
         outcome = pipeline.forward(opened, values, args.paths, listener)
         place = opened.archive.place
-    code = outcome.exit_code if args.paths else Exit.OK
+    looked_at = outcome.inputs + outcome.known + outcome.waiting
+    code = worst(outcome.exit_code, Exit.OK if looked_at or not args.paths else Exit.NOTHING)
     if args.json:
         print(json.dumps(asdict(outcome) | {"archive": place, "exit_code": int(code)}))
     elif not args.quiet:
@@ -55,20 +57,28 @@ def run(args: argparse.Namespace) -> Exit:
     return code
 
 
-class _Bars:
-    """One progress bar for each input in turn."""
+class Bars:
+    """One progress bar for each input in turn, and one for delivery."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.stack = ExitStack()
         self._quiet = quiet
         self._advance: Advance = lambda _: None
 
-    def start(self, path: str, size: int) -> None:
+    def reading(self, path: str, size: int) -> None:
+        """Begin the bar of an input."""
+        self._start(safe(path)[-40:], size, "bytes")
+
+    def delivering(self, where: str, count: int) -> None:
+        """Begin the bar of a delivery."""
+        self._start(f"delivering to {safe(where)[:40]}", count, "documents")
+
+    def _start(self, label: str, total: int, unit: str) -> None:
         self.stack.close()
-        bar = progress(safe(path)[-40:], size or None, "bytes", quiet=self._quiet)
-        self._advance = self.stack.enter_context(bar)
+        self._advance = self.stack.enter_context(progress(label, total or None, unit, quiet=self._quiet))
 
     def advance(self, count: int) -> None:
+        """Move on."""
         self._advance(count)
 
 
@@ -87,4 +97,8 @@ def _summary(outcome: pipeline.Outcome, place: str) -> str:
         last = outcome.first_batch + outcome.batches - 1
         which = f"batch {last}" if outcome.batches == 1 else f"batches {outcome.first_batch} to {last}"
         line += f"; sealed as {which} in {place}"
+    if outcome.delivered:
+        line += f"; {outcome.delivered} documents delivered"
+    if outcome.undelivered:
+        line += "; the rest waits for the next run"
     return line

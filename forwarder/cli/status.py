@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import Any
 
-from forwarder import state
+from forwarder import elastic, state
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import Exit, NothingError
-from forwarder.ledger import Ledger
+from forwarder.ledger import ANCHORED, Ledger
 from forwarder.terminal import say
 
 EPILOG = """\
@@ -18,11 +19,14 @@ examples:
   nmap-forwarder status
   nmap-forwarder status --json | jq .rejected"""
 
+MOST_LETTERS = 20
+"""Refused records that are shown one by one."""
+
 
 def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "status", "tell what is waiting, sealed and rejected", EPILOG)
-    common.setting(parser, "archive")
+    common.setting(parser, "archive", "elasticsearch.url")
     parser.add_argument("--json", action="store_true", help="print it as one JSON object")
     parser.set_defaults(run=run)
 
@@ -45,12 +49,34 @@ def run(args: argparse.Namespace) -> Exit:
         f"{head['created'] or 'never'}"
     )
     say(f"queued    {facts['queued']} batches not in the archive yet")
+    delivery = facts["delivery"]
+    if delivery["place"] or delivery["delivered"]:
+        say(f"delivered {delivery['delivered']} records to {delivery['place'] or 'an Elasticsearch'}")
+        say(f"to send   {delivery['waiting']} records in {delivery['waiting_batches']} batches")
+        say(f"refused   {delivery['refused']} records")
+        for letter in delivery["letters"]:
+            which = f"record {letter['sequence']} of batch {letter['batch']}"
+            say(f"          {which}: {letter['status']} {letter['reason']}")
     say(f"spooled   {facts['spooled']} inputs to be read by the next run")
     for name, entries in (("waiting", facts["waiting"]), ("rejected", facts["rejected"])):
         say(f"{name:9} {len(entries)} files")
         for entry in entries:
             say(f"          {entry['path']}: {entry['reason']}")
     return Exit.OK
+
+
+def _delivery(values: Settings, ledger: Ledger, counts: dict[str, dict[Any, int]]) -> dict[str, Any]:
+    """Return what was delivered to Elasticsearch, what waits for it, and the newest of what it refuses."""
+    waiting = [state for state in ANCHORED if state != "delivered"]
+    refused = sum(counts["dead_letters"].values())
+    return {
+        "place": elastic.place(values) if elastic.configured(values) else "",
+        "delivered": counts["records"].get("delivered", 0) - refused,
+        "waiting": sum(counts["records"].get(state, 0) for state in waiting),
+        "waiting_batches": sum(counts["batches"].get(state, 0) for state in waiting),
+        "refused": refused,
+        "letters": [asdict(letter) for letter in ledger.dead_letters(MOST_LETTERS)],
+    }
 
 
 def gather(values: Settings) -> dict[str, Any]:
@@ -71,6 +97,7 @@ def gather(values: Settings) -> dict[str, Any]:
                 "created": last.created if last else "",
                 "root": ledger.root(last.sequence + 1).hex() if last else "",
             },
+            "delivery": _delivery(values, ledger, counts),
             "queued": states.get("intent", 0) + states.get("sealed", 0),
             "spooled": counts["inputs"].get("spooled", 0),
             "waiting": [{"path": path, "reason": reason} for path, reason in ledger.waiting()],

@@ -11,7 +11,7 @@ from forwarder import state
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import Exit, UsageError
-from forwarder.ledger import Ledger
+from forwarder.ledger import ANCHORED, Ledger
 from forwarder.seal.note import Checkpoint, NoteError, Verifier
 from forwarder.terminal import complain, progress, say
 from forwarder.verify.run import read_checkpoint, remember, verify
@@ -97,7 +97,7 @@ def _own(values: Settings, verifier: Verifier, path: Path) -> list[Checkpoint]:
         return []
     ledger = Ledger(directory / "ledger.sqlite")
     try:
-        last = ledger.last_batch("anchored")
+        last = ledger.last_batch(*ANCHORED)
         return [Checkpoint(verifier.name, last.sequence + 1, ledger.root(last.sequence + 1))] if last else []
     finally:
         ledger.close()

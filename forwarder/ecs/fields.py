@@ -29,6 +29,8 @@ class Field:
     """A list holds its values, or the objects that it is in."""
     allowed: frozenset[str]
     """The only values it may have; empty when there is no such rule."""
+    index: bool = True
+    """Elasticsearch can search it; false for long text that it only keeps."""
 
 
 @cache
@@ -40,7 +42,7 @@ def fields() -> dict[str, Field]:
     """
     found = {}
     for table in TABLES:
-        with _find(table).open(encoding="utf-8", newline="") as file:
+        with source(table).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 allowed = frozenset(filter(None, row.get("allowed", "").split("|")))
                 found[row["field"]] = Field(row["field"], row["type"], row["array"] == "true", allowed)
@@ -53,8 +55,13 @@ def objects() -> frozenset[str]:
     return frozenset(name[:end] for name in fields() for end, letter in enumerate(name) if letter == ".")
 
 
-def _find(table: str) -> Path:
+def source(name: str) -> Path:
+    """Return the path of a file of ecs_mappings/.
+
+    Raises:
+        UsageError: it is not where the program was installed.
+    """
     for place in PLACES:
-        if (path := place / table).is_file():
+        if (path := place / name).is_file():
             return path
-    raise UsageError(f"the field table {table} is missing", "install nmap-forwarder again")
+    raise UsageError(f"{name} is missing", "install nmap-forwarder again")

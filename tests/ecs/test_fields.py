@@ -237,15 +237,15 @@ def test_a_wrong_value_is_shown_in_part(port):
 
 def test_tables_are_found_in_an_installed_wheel_too(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "PLACES", (tmp_path, *table.PLACES))
-    assert table._find("ecs.csv") == ROOT / "ecs_mappings" / "ecs.csv"
+    assert table.source("ecs.csv") == ROOT / "ecs_mappings" / "ecs.csv"
     (tmp_path / "ecs.csv").write_text("field,type,array,allowed\n")
-    assert table._find("ecs.csv") == tmp_path / "ecs.csv"
+    assert table.source("ecs.csv") == tmp_path / "ecs.csv"
 
 
 def test_missing_tables_are_said_to_be_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "PLACES", (tmp_path,))
     with pytest.raises(UsageError, match=r"ecs\.csv is missing"):
-        table._find("ecs.csv")
+        table.source("ecs.csv")
 
 
 def test_an_ip_protocol_without_a_number_has_none():

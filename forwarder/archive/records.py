@@ -1,0 +1,66 @@
+"""The sealed records of a batch, read from an archive for use; `verify` is for judging them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Final
+
+import zstandard
+
+from forwarder.archive.interface import Archive
+from forwarder.errors import IntegrityError
+from forwarder.seal.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, digest, manifest_name
+
+CHUNK: Final = 1 << 18
+
+
+def manifest(archive: Archive, sequence: int, expected: str) -> Manifest:
+    """Return the manifest of a batch.
+
+    Args:
+        archive: the log's archive.
+        sequence: the batch.
+        expected: SHA-256 of the manifest's stored bytes, hex.
+
+    Raises:
+        IntegrityError: the archive does not have it, or something else in its place.
+    """
+    name = manifest_name(sequence)
+    try:
+        data = archive.read(name, MAX_MANIFEST_BYTES)
+        if digest(data) != expected:
+            raise ManifestError("its hash is wrong")
+        return Manifest.decode(data)
+    except FileNotFoundError:
+        raise IntegrityError(f"{archive.place}: {name} is missing", "run verify") from None
+    except ManifestError as error:
+        raise IntegrityError(f"{archive.place}: {name} is not what was sealed ({error})", "run verify") from None
+
+
+def lines(archive: Archive, batch: Manifest) -> Iterator[bytes]:
+    """Yield the records of a batch, without their newlines.
+
+    The stored bytes are hashed first, all of them, so that nothing that was changed is ever passed on.
+
+    Raises:
+        IntegrityError: the archive does not have them, or something else in their place.
+    """
+    if not batch.records.count:
+        return
+    name = batch.records.name
+    try:
+        with archive.open(name) as file:
+            state = sha256()
+            while data := file.read(CHUNK):
+                state.update(data)
+        if state.hexdigest() != batch.records.stored_sha256:
+            raise IntegrityError(f"{archive.place}: {name} is not what was sealed", "run verify")
+        with archive.open(name) as file:
+            reader = zstandard.ZstdDecompressor().stream_reader(file)
+            rest = b""
+            while data := reader.read(CHUNK):
+                *whole, rest = (rest + data).split(b"\n")
+                yield from whole
+    except FileNotFoundError:
+        raise IntegrityError(f"{archive.place}: {name} is missing", "run verify") from None
