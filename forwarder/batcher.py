@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from forwarder import __version__, outbox
 from forwarder.config import Settings
+from forwarder.history import Asset
 from forwarder.ledger import Batch, Input, Scan
+from forwarder.nmap.targets import Range
 from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, timestamp
 from forwarder.seal.merkle import EMPTY
 from forwarder.state import State
@@ -41,6 +44,7 @@ class Batcher:
         self._writer: outbox.RecordWriter | None = None
         self._evidence: dict[str, Evidence] = {}
         self._scans: dict[str, Scan] = {}
+        self._assets: dict[tuple[str, str], Asset] = {}
         self._finished: list[str] = []
 
     @property
@@ -72,6 +76,27 @@ class Batcher:
     def scan(self, scan_id: str) -> Scan | None:
         """Return how far a scan has come, sealed or about to be."""
         return self._scans.get(scan_id) or self._state.ledger.scan(scan_id)
+
+    def asset(self, vantage: str, host_id: str) -> Asset | None:
+        """Return a host as it was seen last."""
+        return self._assets.get((vantage, host_id)) or self._state.ledger.assets.get(vantage, host_id)
+
+    def observed(self, asset: Asset) -> None:
+        """Say how a host is known with the records added so far."""
+        self._assets[asset.vantage, asset.host_id] = asset
+
+    def up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
+        """Yield the hosts in a range of addresses that were up when they were seen last."""
+        for asset in self._state.ledger.assets.up(vantage, addresses):
+            newer = self._assets.get((vantage, asset.host_id), asset)
+            if newer.up:
+                yield newer
+        low, high = addresses
+        for (place, _), asset in list(self._assets.items()):
+            if place == vantage and asset.up and asset.ip and not self._state.ledger.assets.get(vantage, asset.host_id):
+                address = ip_address(asset.ip)
+                if address.version == low.version and int(low) <= int(address) <= int(high):
+                    yield asset
 
     def finish(self, source: Input) -> None:
         """Say that all records of an input were added."""
@@ -117,6 +142,7 @@ class Batcher:
         with ledger.transaction():  # from its end on, the batch is promised
             ledger.add_batch(batch)
             outbox.stage_tiles(self._directory, ledger, size)
+            ledger.assets.reflect(size)
             self._remember()
         outbox.sign(self._directory, ledger, state.signer, size)
         ledger.set_batch_state(self.sequence, "sealed")
@@ -129,9 +155,11 @@ class Batcher:
     def _remember(self) -> None:
         for scan in self._scans.values():
             self._state.ledger.set_scan(scan)
+        for asset in self._assets.values():
+            self._state.ledger.assets.put(asset)
         for raw_sha256 in self._finished:
             self._state.ledger.finish_input(raw_sha256, "read")
-        self._scans, self._finished = {}, []
+        self._scans, self._assets, self._finished = {}, {}, []
 
     def abandon(self) -> None:
         """Throw away what is not sealed; its inputs stay in the spool."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from forwarder.assets import Assets
 from forwarder.errors import TemporaryError, UsageError
 from forwarder.seal import merkle, tiles
 
@@ -76,6 +77,21 @@ CREATE TABLE dead_letter (       -- records that Elasticsearch will not take as 
     status INTEGER NOT NULL,     -- HTTP status of the refusal
     reason TEXT NOT NULL
 );
+CREATE TABLE asset (             -- each host as it was seen last
+    vantage TEXT NOT NULL,
+    host_id TEXT NOT NULL,
+    ip TEXT NOT NULL,
+    number BLOB,                 -- ip as 16 bytes, for looking up ranges
+    name TEXT NOT NULL,
+    up INTEGER NOT NULL,
+    time TEXT NOT NULL,
+    scan_id TEXT NOT NULL,
+    ports BLOB NOT NULL,         -- JSON
+    PRIMARY KEY (vantage, host_id)
+);
+CREATE INDEX asset_number ON asset (vantage, number);
+CREATE TABLE asset_state (batches INTEGER NOT NULL); -- how many batches the assets reflect
+INSERT INTO asset_state VALUES (0);
 """,
 )
 """What each version added to the one before; once released, an entry never changes."""
@@ -160,6 +176,7 @@ class Ledger:
             self._db.executescript(f"BEGIN;{missing}PRAGMA user_version={len(SCHEMA)};COMMIT;")
         elif version > len(SCHEMA):
             raise UsageError(f"{path} was made by a newer version", "upgrade nmap-forwarder")
+        self.assets = Assets(self._db)
 
     def close(self) -> None:
         """Close the database."""

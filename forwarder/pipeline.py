@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from forwarder import elastic, intake, outbox, reading
+from forwarder import elastic, intake, outbox, reading, rebuild
 from forwarder.archive import records
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
@@ -118,6 +118,7 @@ def recover(state: State) -> None:
         outbox.sign(directory, state.ledger, state.signer, batch.sequence + 1)
         state.ledger.set_batch_state(batch.sequence, "sealed")
     anchor(state)
+    rebuild.catch_up(state.ledger, state.archive)
     tidy(state)
 
 
@@ -210,7 +211,17 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
     def add(line: bytes) -> None:
         batcher.add(line, item)
 
-    sink = reading.Sink(add, batcher.progress, batcher.scan, lambda: batcher.full, batcher.seal, earlier)
+    sink = reading.Sink(
+        add,
+        batcher.progress,
+        batcher.scan,
+        lambda: batcher.full,
+        batcher.seal,
+        earlier,
+        batcher.asset,
+        batcher.observed,
+        batcher.up,
+    )
     copy = intake.spooled(state.spool, item.raw_sha256)
     try:
         result = reading.read_input(item, copy, settings, sink, listener.progressed)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Final
 
 from forwarder.config import Settings
-from forwarder.ecs import scans
+from forwarder.ecs import changes, scans
 from forwarder.ecs.context import Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
 from forwarder.errors import InputError
+from forwarder.history import Asset, Change, gone
 from forwarder.intake import Utf8
 from forwarder.ledger import Input, Scan
 from forwarder.nmap.reader import VERSION, Reader
 from forwarder.nmap.survey import Document, Survey
+from forwarder.nmap.targets import Range, targets
 
 CHUNK: Final = 1 << 20
 
@@ -52,6 +54,12 @@ class Sink:
     """Cuts it."""
     earlier: Callable[[Scan], Utf8 | None]
     """Opens the evidence that a scan was read from before, as UTF-8; None where it is not kept."""
+    asset: Callable[[str, str], Asset | None]
+    """Gives the asset of a vantage point and host.id."""
+    observed: Callable[[Asset], object]
+    """Takes an asset as it is known now."""
+    up: Callable[[str, Range], Iterator[Asset]]
+    """Yields the assets of a vantage point in a range of addresses that were up."""
 
 
 def options(settings: Settings) -> Options:
@@ -89,7 +97,7 @@ def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: 
         reader = Reader(_Counted(behind, seen))
         for document in survey:
             found += 1
-            _read_document(document, reader, Context(document, origin, look, ""), sink, result)
+            _read_document(document, reader, origin, look, sink, result)
         if survey.refused:
             line = f"the document type before byte {survey.refused_at} declares entities; nmap never does: refused"
             if not found:
@@ -121,7 +129,9 @@ class _Counted:
         return data
 
 
-def _read_document(document: Document, reader: Reader, context: Context, sink: Sink, result: Result) -> None:
+def _read_document(
+    document: Document, reader: Reader, origin: Origin, look: Options, sink: Sink, result: Result
+) -> None:
     """Hand over what is new in one document."""
     known = sink.known(document.scan_id)
     diverges_from = ""
@@ -133,7 +143,7 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
         result.notes.append(f"incomplete scan: {document.cut}")
     if known and known.record_id and known.length >= document.length:
         return  # all of it is sealed
-    context.scan_id = document.scan_id
+    context = Context(document, origin, look, document.scan_id)
     tally = Tally(known.tally if known else None)
     first, skip = (known.next_host, known.skip) if known else (0, 0)
 
@@ -141,7 +151,7 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
         sink.progress(
             Scan(
                 document.scan_id,
-                context.origin.sha256,
+                origin.sha256,
                 document.start,
                 next_host,
                 skipped,
@@ -155,7 +165,8 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
         )
 
     sealed_id, sealed_length = (known.record_id, known.length) if known else ("", 0)
-    mapper = HostMapper(context, tally)
+    vantage = look.vantage
+    mapper = HostMapper(context, tally, lambda host_id: sink.asset(vantage, host_id))
     before = tally.dump()
     for host in reader.hosts(document, first):
         count = 0
@@ -168,12 +179,21 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
             sink.add(line)
             result.records += 1
         skip = 0
+        for asset in mapper.observed:
+            sink.observed(asset)
         before = tally.dump()
         progress(host.ordinal + 1, 0, before, sealed_id, sealed_length)
         result.hosts += 1
         if host.damage:
             name = host.head.get("address", [{}])[0].get("addr", "")
             result.notes.append(f"host {host.ordinal} {name} is damaged and was repaired: {host.damage}")
+    for asset, change in _absent(document, context, sink):
+        if sink.is_full():
+            sink.seal()
+        source, facts = context.time["source"], changes.host_facts(asset)
+        sink.add(changes.record(context, change, context.time["value"], source, facts))
+        sink.observed(asset)
+        result.records += 1
     if sink.is_full():
         sink.seal()
     identity, line = scans.record(context, tally, sealed_id, diverges_from)
@@ -181,6 +201,18 @@ def _read_document(document: Document, reader: Reader, context: Context, sink: S
     progress(document.hosts, 0, before, identity, document.length)
     result.records += 1
     result.scans += 1
+
+
+def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[Asset, Change]]:
+    """Yield the assets that a scan asked for and that did not answer it; nmap does not list them."""
+    facts = document.run.facts
+    start = facts.get("start", "")
+    if document.cut or facts.get("exit") != "success" or not start:
+        return
+    for addresses in targets(facts.get("args", "")):
+        for asset in sink.up(context.options.vantage, addresses):
+            if asset.scan_id != context.scan_id and asset.time < start:
+                yield gone(asset, context.time["value"], context.scan_id)
 
 
 def _continues(document: Document, known: Scan, sink: Sink) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from orjson import Fragment
 
-from forwarder.ecs import fit
+from forwarder.ecs import changes, fit
 from forwarder.ecs.context import Context
 from forwarder.ecs.identity import event_id, host_id
 from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.tally import Tally
+from forwarder.history import Asset, Change, Seen, see
 from forwarder.nmap.reader import Host
 from forwarder.seal.canonical import encode
 
@@ -44,11 +45,20 @@ EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]
 
 
 class HostMapper:
-    """Makes the records of one scan's hosts, and adds them to its tally."""
+    """Makes the records of one scan's hosts, and adds them to its tally.
 
-    def __init__(self, context: Context, tally: Tally) -> None:
+    Args:
+        context: the scan.
+        tally: its totals.
+        known: gives an asset by its host.id; without it there is nothing to compare with.
+    """
+
+    def __init__(self, context: Context, tally: Tally, known: Callable[[str], Asset | None] | None = None) -> None:
         self._context = context
         self._tally = tally
+        self._known = known
+        self.observed: list[Asset] = []
+        """What is to be known from now on, because of the host whose records came last."""
         self._scanned = Scanned(context.document.run.facts.get("info", []))
         self._port_parts = context.stream("port") | {"observer": context.observer}
         self._host_parts = context.stream("host") | {"observer": context.observer}
@@ -56,18 +66,34 @@ class HostMapper:
             self._port_parts["source"] = {"ip": context.options.observer_ip}
 
     def records(self, host: Host) -> Iterator[bytes]:
-        """Yield a host's port records in nmap's order, then its own record, as canonical JSON."""
+        """Yield a host's records as canonical JSON.
+
+        First the ports in nmap's order, then those that are open no more, then the host, then what changed.
+        """
         subject = _Subject(self._context, host.head)
         ports = PortTally()
         repeated: dict[str, int] = {}
+        found: dict[str, Seen] = {}
         for port in host.ports():
             ports.add(port)
             name = port.pop("id")
             n = repeated[name] = repeated.get(name, -1) + 1
             if self._context.options.all_ports or port.get("state") not in UNREMARKABLE:
+                if port_seen := changes.seen(port, subject.timestamp, self._context.scan_id):
+                    found[port_seen[0]] = port_seen[1]
                 yield fit.line(self._port(subject, host.ordinal, port, name, n))
         body = host.body()
-        yield fit.line(self._host(subject, host, body, ports))
+        record = self._host(subject, host, body, ports)
+        differences = self._compare(subject, record, found)
+        for change in differences:
+            if change.action == "port-closed" and not change.recorded:
+                port = changes.tombstone(change.port, change)
+                n = repeated.get(change.port, -1) + 1
+                yield fit.line(self._port(subject, host.ordinal, port, change.port, n))
+        yield fit.line(record)
+        source = subject.time["source"]
+        for change in differences:
+            yield changes.record(self._context, change, subject.timestamp, source, subject.facts, host.ordinal)
         self._tally.add(
             subject.network,
             body.get("end", ""),
@@ -75,6 +101,26 @@ class HostMapper:
             damaged=bool(host.damage),
             open_ports=ports.open_count,
         )
+
+    def _compare(self, subject: _Subject, record: dict[str, Any], ports: dict[str, Seen]) -> list[Change]:
+        """Return what changed on a host since it was seen last, and keep what is known of it now."""
+        self.observed = []
+        if self._known is None:
+            return []
+        sight = changes.sight(
+            self._context.options.vantage,
+            self._context.scan_id,
+            subject.timestamp,
+            subject.facts,
+            record["nmap"]["host"],
+            subject.network,
+            self._scanned.entries,
+            ports,
+        )
+        if sight is None:
+            return []
+        self.observed, differences = see(self._known, sight)
+        return differences
 
     def _port(self, subject: _Subject, ordinal: int, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
         service = port.get("service", {})

@@ -22,6 +22,8 @@ class Scanned:
         scanned = [{key: entry[key] for key in keys if key in entry} for entry in info if entry.get("ports")]
         self.fragment = Fragment(encode(scanned)) if scanned else None
         """The same for every host, so written as JSON only once."""
+        self.entries = scanned
+        """The port lists: {type, protocol, count, ports}."""
         protocols = {entry.get("protocol") for entry in scanned}
         self.only = scanned[0] if len(protocols) == 1 == len(scanned) else None
         """The one list of ports, when there is just one."""

@@ -71,3 +71,12 @@ def without(whole: Ranges, ports: Iterable[int]) -> str:
 
 def _write(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
+
+
+def holds(text: str, port: int) -> bool:
+    """Tell whether a port is in a port list; in text that is none there are no ports."""
+    found = parse(text)
+    if found is None:
+        return False
+    place = bisect_right(found.first, port) - 1
+    return place >= 0 and port <= found.last[place]

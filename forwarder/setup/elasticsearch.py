@@ -83,7 +83,8 @@ class Installer:
             return entries[0][artifact.kind] if entries else None
         if artifact.kind == "transform":
             return next(iter(reply.get("transforms", [])), None)
-        return reply.get(artifact.name)
+        entry: dict[str, Any] | None = reply.get(artifact.name)
+        return entry
 
     def _ask(self, method: str, path: str, body: Any = None, missing: Any = None) -> Any:
         """Send a request; a 404 gives `missing`, if that is not None."""
