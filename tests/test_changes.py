@@ -188,7 +188,8 @@ def test_the_table_is_made_again_from_the_archive(story):
     story.scan(("10.9.0.1", port(22), port(443, product="nginx", version="2"), {"reason": "user-set"}))
     story.scan(("10.9.0.7", {"state": "down"}), ("10.9.0.2", port(1), port(2), {"rest": "filtered"}))
     before = story.table()
-    assert before[1] == 4 and len(before[0]) == 4, "three hosts and a network"
+    assert before[1] == 4
+    assert len(before[0]) == 4, "three hosts and a network"
     with state.opened(story.forwarder.settings) as opened:
         opened.ledger.assets.reflect(0)
         assert rebuild.catch_up(opened.ledger, opened.archive) == 4

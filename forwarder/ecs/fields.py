@@ -10,6 +10,7 @@ from typing import Final
 
 from forwarder.errors import UsageError
 
+DATASETS: Final = ("scan", "host", "port", "vulnerability", "change", "audit", "alert", "seal")
 TABLES: Final = ("ecs.csv", "nmap.csv")
 PLACES: Final = (
     Path(__file__).parents[1] / "_data" / "ecs_mappings",  # an installed wheel
@@ -29,8 +30,14 @@ class Field:
     """A list holds its values, or the objects that it is in."""
     allowed: frozenset[str]
     """The only values it may have; empty when there is no such rule."""
-    index: bool = True
-    """Elasticsearch can search it; false for long text that it only keeps."""
+    index: bool
+    """It can be searched; otherwise a long text that Elasticsearch only keeps in _source."""
+    datasets: frozenset[str]
+    """Those whose documents may have it."""
+    meaning: str
+    """What it means in them: one clause."""
+    example: str
+    """One value; a text as it is, any other as JSON."""
 
 
 @cache
@@ -44,8 +51,7 @@ def fields() -> dict[str, Field]:
     for table in TABLES:
         with source(table).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                allowed = frozenset(filter(None, row.get("allowed", "").split("|")))
-                found[row["field"]] = Field(row["field"], row["type"], row["array"] == "true", allowed)
+                found[row["field"]] = _field(row)
     return found
 
 
@@ -53,6 +59,20 @@ def fields() -> dict[str, Field]:
 def objects() -> frozenset[str]:
     """Return the names of all objects that hold fields, at any depth."""
     return frozenset(name[:end] for name in fields() for end, letter in enumerate(name) if letter == ".")
+
+
+def _field(row: dict[str, str]) -> Field:
+    datasets = DATASETS if row["datasets"] == "all" else row["datasets"].split("|")
+    return Field(
+        name=row["field"],
+        type=row["type"],
+        array=row["array"] == "true",
+        allowed=frozenset(filter(None, row.get("allowed", "").split("|"))),
+        index=row["index"] == "true",
+        datasets=frozenset(datasets),
+        meaning=row["meaning"],
+        example=row["example"],
+    )
 
 
 def source(name: str) -> Path:

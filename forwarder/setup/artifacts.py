@@ -8,9 +8,8 @@ from typing import Any, Final
 import orjson
 
 from forwarder import __version__
-from forwarder.ecs.fields import Field, fields, source
+from forwarder.ecs.fields import DATASETS, Field, fields, source
 
-DATASETS: Final = ("scan", "host", "port", "vulnerability", "change", "audit", "alert", "seal")
 PRIORITY: Final = 501
 """Above the 100 of Elastic's own `logs-*-*` and the 200 of its integrations."""
 VERSION: Final = 1

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from forwarder.ecs import fields as table
 from forwarder.ecs import scans
-from forwarder.ecs.check import problems
+from forwarder.ecs.check import REQUIRED, TEXTS, _wrong, problems
 from forwarder.ecs.context import Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
@@ -22,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "nmap"
 OPTIONS = Options(observer="scanner-1", observer_ip="198.51.100.7", networks=("192.0.2.0/25",))
 MTIME = "2024-01-01T00:00:00.000Z"
-SPLICED = {"nmap.backfill"}
+SPLICED = {"nmap.backfill", *(f"nmap.seal.{name}" for name in ("anchor", "batch", "index", "manifest", "origin"))}
 """Fields that only delivered documents have."""
+LATER = {"nmap.port.tombstone"}
+"""Fields that no record has yet."""
 NAMES = {"nmap.scan.supersedes": "a" * 64, "nmap.scan.diverges_from": "b" * 64}
 
 DERIVED = (
@@ -93,11 +96,11 @@ def test_the_table_says_which_records_have_a_field(rich, dataset):
     had = set()
     for record in rich:
         if record["event"]["dataset"] == f"nmap.{dataset}":
-            had |= {name for name in leaves("", record) if name.startswith("nmap.")}
-    listed = {row["field"] for row in rows("nmap.csv") if dataset in row["datasets"].split("|")}
+            had |= leaves("", record)
+    listed = {name for name, field in table.fields().items() if dataset in field.datasets}
     never = {"nmap.truncated"} if dataset != "host" else set()  # only the host of `rich` is too large
-    assert listed - had - SPLICED - never == set()
     assert had - listed == set()
+    assert {name for name in listed - had - SPLICED - LATER - never if name.startswith("nmap.")} == set()
 
 
 @pytest.mark.parametrize("name", ["ecs.csv", "nmap.csv"])
@@ -105,16 +108,54 @@ def test_tables_are_sorted_and_whole(name):
     found = rows(name)
     names = [row["field"] for row in found]
     assert names == sorted(set(names))
-    assert {row["array"] for row in found} == {"true", "false"}
+    assert {row[column] for row in found for column in ("array", "index")} == {"true", "false"}
     assert all(row["type"] and None not in row for row in found)
     assert not set(names) & table.objects()
+    assert {name.startswith("nmap.") for name in names} == {name != "ecs.csv"}
 
 
-def test_our_table_explains_each_field():
-    for row in rows("nmap.csv"):
-        assert row["field"].startswith("nmap.")
-        assert row["meaning"]
-        assert set(row["datasets"].split("|")) <= {"scan", "host", "port"}
+@pytest.mark.parametrize("field", table.fields().values(), ids=lambda field: field.name)
+def test_each_field_is_explained_and_has_a_sound_example(field):
+    assert field.meaning
+    assert field.datasets
+    assert field.datasets <= set(table.DATASETS)
+    text = field.type in {"ip", "date"} | TEXTS
+    value = field.example if text else json.loads(field.example)
+    assert field.example
+    assert _wrong(field, value, listed=field.array) == []
+
+
+def test_only_long_texts_and_what_ecs_does_not_index_are_not_indexed():
+    assert {name for name, field in table.fields().items() if not field.index} == {
+        "nmap.host.os.fingerprint",
+        "nmap.host.port.group.ports",
+        "nmap.host.port.scanned.ports",
+        "nmap.port.service.fingerprint",
+        "nmap.scan.info.ports",
+        "tls.server.certificate",
+        "tls.server.x509.public_key_exponent",
+    }
+
+
+def test_what_every_document_has_is_in_all_datasets():
+    assert all(table.fields()[name].datasets == set(table.DATASETS) for name in (*REQUIRED, *SPLICED))
+
+
+def test_what_is_ours_stays_when_the_table_is_made_anew():
+    spec = importlib.util.spec_from_file_location("make_ecs", ROOT / "ecs_mappings" / "make_ecs.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    old = {row["field"]: row for row in rows("ecs.csv")}
+    official = {
+        name: {
+            "type": row["type"],
+            "normalize": ["array"] if row["array"] == "true" else [],
+            "expected_values": [value for value in row["allowed"].split("|") if value],
+        }
+        for name, row in old.items()
+    }
+    assert tool.rows(official, old) == list(old.values())
+    assert {row["meaning"] for row in tool.rows(official, {})} == {""}
 
 
 @pytest.mark.parametrize(
@@ -238,7 +279,7 @@ def test_a_wrong_value_is_shown_in_part(port):
 def test_tables_are_found_in_an_installed_wheel_too(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "PLACES", (tmp_path, *table.PLACES))
     assert table.source("ecs.csv") == ROOT / "ecs_mappings" / "ecs.csv"
-    (tmp_path / "ecs.csv").write_text("field,type,array,allowed\n")
+    (tmp_path / "ecs.csv").write_text("")
     assert table.source("ecs.csv") == tmp_path / "ecs.csv"
 
 
