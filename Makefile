@@ -25,7 +25,7 @@ lint: $(VENV)/installed  ## style, types, docstrings
 	$(BIN)/mypy
 	$(BIN)/interrogate --quiet forwarder
 
-tools:  ## fetch the independent verifiers that the tests run
+tools:  ## fetch the servers and verifiers that the tests run
 	bash tests/tools.sh $(CACHE)
 
 unit: $(VENV)/installed tools  ## all tests with coverage

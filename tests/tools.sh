@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Builds the independent verifiers that the tests run, once, into a cache outside the tree.
-# Without Go it says so: the tests that need them skip with that reason, or fail when CI=true.
+# Gets the servers and the independent verifiers that the tests run, once, into a cache outside the tree.
+# Without Java, Maven or Go it says so: the tests that need them skip with that reason, or fail when CI=true.
 set -euo pipefail
 cache=$1
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$cache/bin"
+
+bash "$here/elasticsearch.sh" "$cache" || echo "tools: Elasticsearch cannot be assembled" >&2
 
 if ! command -v go >/dev/null; then
     echo "tools: no Go here, so no fsck and no tlogcheck: tests that need them are skipped" >&2
