@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import importlib.util
 import io
 import json
 from pathlib import Path
@@ -141,10 +140,8 @@ def test_what_every_document_has_is_in_all_datasets():
     assert all(table.fields()[name].datasets == set(table.DATASETS) for name in (*REQUIRED, *SPLICED))
 
 
-def test_what_is_ours_stays_when_the_table_is_made_anew():
-    spec = importlib.util.spec_from_file_location("make_ecs", ROOT / "ecs_mappings" / "make_ecs.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_what_is_ours_stays_when_the_table_is_made_anew(script):
+    tool = script("ecs_mappings/make_ecs.py")
     old = {row["field"]: row for row in rows("ecs.csv")}
     official = {
         name: {
