@@ -1,4 +1,4 @@
-"""Makes docs/samples: one record of each dataset, as the reader makes them from a small scan.
+"""Makes docs/samples: one delivered document of each dataset, as it is made from a small scan.
 
 Usage: python docs/make_samples.py
 """
@@ -9,12 +9,16 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+from forwarder import __version__
+from forwarder.deliver.document import Splicer
 from forwarder.ecs import scans
 from forwarder.ecs.context import Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
+from forwarder.history import Asset, Seen
 from forwarder.nmap.reader import Reader
 from forwarder.nmap.survey import Survey
+from forwarder.seal.manifest import Manifest, Records
 
 SAMPLES = Path(__file__).with_name("samples")
 SCAN = Path(__file__).parents[1] / "tests" / "fixtures" / "nmap" / "sample.xml"
@@ -22,22 +26,44 @@ OPTIONS = Options(observer="scanner-1", observer_ip="192.0.2.7", vantage="dmz", 
 
 
 def samples() -> dict[str, str]:
-    """Return the first record of each dataset as indented JSON, by the name of its file."""
+    """Return the first document of each dataset as indented JSON, by the name of its file."""
     data = SCAN.read_bytes()
     origin = Origin("/var/spool/nmap/scan.xml", sha256(data).hexdigest(), len(data), "2026-03-02T09:14:31.000Z")
     with SCAN.open("rb") as file:
         document = next(iter(Survey(file)))
     context = Context(document, origin, OPTIONS, document.scan_id)
     tally = Tally()
-    mapper = HostMapper(context, tally)
+    mapper = HostMapper(context, tally, _known)
     with SCAN.open("rb") as file:
         lines = [line for host in Reader(file).hosts(document) for line in mapper.records(host)]
     lines.append(scans.record(context, tally)[1])
+    manifest = Manifest(
+        origin="example.com/nmap/scanner1",
+        sequence=41,
+        previous="9" * 64,
+        type="records",
+        created="2026-03-02T09:15:02.117Z",
+        software=f"nmap-forwarder/{__version__}",
+        first_record=52_000,
+        records=Records(len(lines), ""),
+    )
+    splicer = Splicer(manifest, "3" * 64, "directory", ("9a1c6f0e52d84b7f", "scanner-1"))
     found: dict[str, str] = {}
-    for record in map(json.loads, lines):
-        name = f"{record['event']['dataset'].removeprefix('nmap.')}.json"
-        found.setdefault(name, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    for index, line in enumerate(lines):
+        delivered = splicer.document(line, index)
+        name = f"{delivered.stream.split('.')[1].partition('-')[0]}.json"
+        found.setdefault(name, json.dumps(json.loads(delivered.body), indent=2, ensure_ascii=False) + "\n")
     return found
+
+
+def _known(host_id: str) -> Asset | None:
+    """Return a past in which a port was open that is not any more."""
+    if host_id.startswith("network "):
+        return Asset("dmz", host_id, "", "", up=True, time="2026-01-01T00:00:00.000Z", scan_id="7" * 64)
+    port = Seen("open", "http", "nginx", "1.22.1", "", "2026-02-23T09:14:30.000Z", "7" * 64)
+    return Asset(
+        "dmz", host_id, "", "", up=True, time=port.time, scan_id=port.scan_id, ports={"tcp/443": port, "tcp/22": port}
+    )
 
 
 if __name__ == "__main__":

@@ -282,7 +282,8 @@ def deliver_batch(
     ledger = state.ledger
     ledger.set_batch_state(batch.sequence, "delivering")
     manifest = records.manifest(state.archive, batch.sequence, batch.manifest_sha256)
-    splicer = Splicer(manifest, batch.manifest_sha256, state.archive.kind, settings["observer.name"])
+    agent = (state.agent_id, settings["observer.name"])
+    splicer = Splicer(manifest, batch.manifest_sha256, state.archive.kind, agent)
     documents = (splicer.document(line, index) for index, line in enumerate(records.lines(state.archive, manifest)))
     refused: list[DeadLetter] = []
     for result in output.deliver(documents, resumed=batch.state == "delivering"):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from forwarder import config, durable
@@ -35,6 +36,11 @@ class State:
     def origin(self) -> str:
         """Name of the log and of its key."""
         return self.signer.verifier.name
+
+    @property
+    def agent_id(self) -> str:
+        """What tells this forwarder from others: a hash of its public key and name."""
+        return sha256(str(self.signer.verifier).encode()).hexdigest()[:16]
 
     @property
     def spool(self) -> Path:

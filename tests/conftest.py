@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -144,6 +145,19 @@ class Forwarder:
 @pytest.fixture
 def forwarder(tmp_path: Path) -> Forwarder:
     return Forwarder(tmp_path / "f")
+
+
+@pytest.fixture
+def script():
+    """Loads a script of the source tree, by its path there, as a module."""
+
+    def load(path: str):
+        spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parents[1] / path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

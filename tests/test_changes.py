@@ -3,6 +3,7 @@
 import pytest
 
 from forwarder import rebuild, state
+from forwarder.ecs.check import problems
 
 HEAD = (
     '<?xml version="1.0"?>\n<!DOCTYPE nmaprun>\n<nmaprun scanner="nmap" args="{args}" start="{start}" version="7.93">\n'
@@ -50,7 +51,9 @@ class Story:
         before = len(self.forwarder.records()) if self.n > 1 else 0
         outcome = self.forwarder.forward(self.forwarder.write(f"s{self.n}.xml", text))
         assert not outcome.rejected
-        return self.forwarder.records()[before:]
+        found = self.forwarder.records()[before:]
+        assert [problem for record in found for problem in problems(record)] == []
+        return found
 
     def table(self):
         with state.opened(self.forwarder.settings) as opened:

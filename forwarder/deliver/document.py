@@ -33,14 +33,15 @@ class Splicer:
         manifest: the batch.
         manifest_sha256: hash of the manifest's stored bytes, hex.
         anchor: kind of archive that the batch is in.
-        agent: name of the machine that runs the forwarder.
+        agent: id of the forwarder, and name of the machine that runs it.
     """
 
-    def __init__(self, manifest: Manifest, manifest_sha256: str, anchor: str, agent: str) -> None:
+    def __init__(self, manifest: Manifest, manifest_sha256: str, anchor: str, agent: tuple[str, str]) -> None:
         program, _, version = manifest.software.partition("/")
         self._head = _members(
             {
-                "agent.name": agent,
+                "agent.id": agent[0],
+                "agent.name": agent[1],
                 "agent.type": program,
                 "agent.version": version,
                 "event.created": manifest.created,
