@@ -28,7 +28,8 @@ OPTIONS = Options(observer="scanner-1", observer_ip="192.0.2.7", vantage="dmz", 
 def samples() -> dict[str, str]:
     """Return the first document of each dataset as indented JSON, by the name of its file."""
     data = SCAN.read_bytes()
-    origin = Origin("/var/spool/nmap/scan.xml", sha256(data).hexdigest(), len(data), "2026-03-02T09:14:31.000Z")
+    found_at = "2026-03-02T09:14:31.000Z"
+    origin = Origin("/var/spool/nmap/scan.xml", sha256(data).hexdigest(), len(data), found_at, "1000", "alice")
     with SCAN.open("rb") as file:
         document = next(iter(Survey(file)))
     context = Context(document, origin, OPTIONS, document.scan_id)

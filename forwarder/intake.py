@@ -12,6 +12,7 @@ import glob
 import gzip
 import lzma
 import os
+import pwd
 import re
 import sys
 import time
@@ -56,6 +57,16 @@ class Found:
     named: bool
     """The user named it, so that passing it over needs a word."""
     stat: os.stat_result | None = None
+
+
+def owner(found: Found) -> tuple[str, str]:
+    """Return the uid of a file's owner, and the name that it has here; empty texts for what is not known."""
+    if found.stat is None:
+        return "", ""
+    try:
+        return str(found.stat.st_uid), pwd.getpwuid(found.stat.st_uid).pw_name
+    except KeyError:
+        return str(found.stat.st_uid), ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ CREATE TABLE node (              -- hashes of the log's tree at the levels of it
 ) WITHOUT ROWID;
 """,
     """
+ALTER TABLE input ADD COLUMN uid TEXT NOT NULL DEFAULT ''; -- of the file's owner, empty for standard input
+ALTER TABLE input ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 CREATE TABLE dead_letter (       -- records that Elasticsearch will not take as they are
     sequence INTEGER PRIMARY KEY, -- event.sequence of the record
     batch INTEGER NOT NULL,
@@ -113,6 +115,8 @@ class Input:
     state: str = "spooled"
     reason: str = ""
     anchored: int = 0
+    uid: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,7 @@ def take_in(
     item = ledger.input(copy.raw_sha256)
     new = item is None
     if item is None:
+        uid, owner = intake.owner(found)
         mtime = timestamp(datetime.fromtimestamp(found.stat.st_mtime, UTC) if found.stat else None)
         item = Input(
             copy.raw_sha256,
@@ -188,6 +189,8 @@ def take_in(
             found.path,
             mtime,
             copy.note,
+            uid=uid,
+            owner=owner,
         )
         ledger.add_input(item)
     if found.stat:

@@ -89,7 +89,8 @@ def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: 
         InputError: there is no scan in it.
     """
     result = Result()
-    origin = Origin("" if source.path == "-" else source.path, source.raw_sha256, source.raw_bytes, source.mtime)
+    path = "" if source.path == "-" else source.path
+    origin = Origin(path, source.raw_sha256, source.raw_bytes, source.mtime, source.uid, source.owner)
     found, look = 0, options(settings)
     # The survey runs one document ahead of the reader, each over its own stream of the same copy.
     with closing(Utf8(copy)) as ahead, closing(Utf8(copy)) as behind:

@@ -46,6 +46,10 @@ class Origin:
     size: int
     mtime: str
     """RFC 3339; the last resort for a record's time."""
+    uid: str = ""
+    """Of the file's owner."""
+    owner: str = ""
+    """Name of that user on this machine."""
 
 
 @dataclass(slots=True)

@@ -136,6 +136,10 @@ def _file(context: Context) -> dict[str, Any]:
     if origin.path:
         path = PurePath(origin.path)
         found |= {"path": origin.path, "name": path.name, "directory": str(path.parent)}
+    if origin.uid:
+        found["uid"] = origin.uid
+    if origin.owner:
+        found["owner"] = origin.owner
     return found
 
 
