@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import elastic_server
 import pytest
 import zstandard
 
@@ -164,3 +168,33 @@ def script():
 def key() -> FileKey:
     """The key of the test vector in docs/SEALED_ARCHIVE.md."""
     return FileKey.from_seed(bytes(range(32)), "example.com/nmap/scanner1")
+
+
+@pytest.fixture(scope="session")
+def own_elastic() -> Callable[..., AbstractContextManager[elastic_server.Server]]:
+    """Starts an Elasticsearch for one test or module, which may kill it: `with own_elastic(tls=True) as server`."""
+
+    def start(*, tls: bool = False) -> AbstractContextManager[elastic_server.Server]:
+        program, java = need(f"elasticsearch-{elastic_server.VERSION}"), need("java")
+        return elastic_server.own(Path(program), Path(java), tls=tls)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def elastic(own_elastic) -> Iterator[elastic_server.Cluster]:
+    """The Elasticsearch that all tests share; who would stop it takes one of their own."""
+    is_given = elastic_server.ENVIRONMENT + "URL" in os.environ
+    with elastic_server.given() if is_given else own_elastic() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(elastic) -> Iterator[str]:
+    """A namespace of data streams that no other test has, so that tests need not clean the shared cluster."""
+    name = f"test{secrets.token_hex(6)}"
+    yield name
+    if elastic.full:  # ours cannot delete data streams, and is thrown away as a whole
+        with elastic.client() as admin:
+            admin.options(ignore_status=404).indices.delete_data_stream(name=f"logs-nmap.*-{name}")
+            admin.options(ignore_status=404).indices.delete_index_template(name=f"*-{name}")
