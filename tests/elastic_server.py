@@ -25,22 +25,18 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 VERSION = "8.19.21"
 ENVIRONMENT = "NMAP_FORWARDER_TEST_ELASTICSEARCH_"
 
-# What each user of the tests may do. The shipper has what the documentation tells users to grant, and nothing more.
+# What each user of the tests may do: what the product tells its users to grant, and nothing more.
+SHIPPED = json.loads((Path(__file__).parents[1] / "ecs_mappings" / "roles.json").read_text())
 ROLES: dict[str, dict[str, Any]] = {
-    "shipper": {
-        "cluster": ["monitor"],
-        "indices": [{"names": ["logs-nmap.*"], "privileges": ["auto_configure", "create_doc"]}],
-    },
-    "reader": {
-        "cluster": ["monitor"],
-        "indices": [{"names": ["logs-nmap.*"], "privileges": ["read", "view_index_metadata"]}],
-    },
+    "shipper": SHIPPED["shipper"],
+    "setup": SHIPPED["setup"],
+    "reader": SHIPPED["verifier"],
 }
 
 
 @dataclass
 class Cluster:
-    """Somewhere to send to and search in. Users are admin (may do all), shipper and reader."""
+    """Somewhere to send to and search in. Users are admin (may do all), shipper, setup and reader."""
 
     url: str
     logins: dict[str, tuple[str, str]]

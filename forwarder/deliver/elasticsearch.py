@@ -26,14 +26,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forwarder import elastic
 from forwarder.deliver.interface import Document, Outcome, Output, Rejected
-from forwarder.errors import ForwarderError, TemporaryError
+from forwarder.errors import ForwarderError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
     from tenacity import RetryCallState
 
-PATH: Final = "/_bulk?filter_path=items.*.status,items.*.error,items.*.failure_store"
-"""Of the reply only what is needed; without a filter it is a third as long as what was sent."""
+PATH: Final = "/_bulk?require_data_stream=true&filter_path=items.*.status,items.*.error,items.*.failure_store"
+"""Never a plain index, which a missing template would make; of the reply only what is needed, since without a filter it
+is a third as long as what was sent."""
 HEADERS: Final = {
     "content-type": f"{elastic.NDJSON}; compatible-with=8",
     "accept": f"{elastic.JSON}; compatible-with=8",
@@ -44,7 +45,7 @@ CREATED: Final = 201
 BAD_REQUEST: Final = 400
 CONFLICT: Final = 409
 TOO_LARGE: Final = 413
-STOP: Final = frozenset({elastic.UNAUTHORIZED, elastic.FORBIDDEN, elastic.NOT_FOUND})
+STOP: Final = frozenset({elastic.UNAUTHORIZED, elastic.FORBIDDEN})
 FIRST_WAIT: Final = 0.5
 LONGEST_WAIT: Final = 30.0
 """Seconds between attempts: doubled each time, and less by chance, so that many forwarders do not come at once."""
@@ -235,6 +236,11 @@ class ElasticsearchOutput(Output):
             elif status == elastic.TOO_MANY or status >= elastic.SERVER_ERROR:
                 again.append(document)
                 why = f"{status}: {elastic.reason(item)}"
+            elif status == elastic.NOT_FOUND:
+                raise UsageError(
+                    f"{self._place} has no template for {document.stream}",
+                    "run nmap-forwarder setup elasticsearch first",
+                )
             elif status in STOP:
                 raise elastic.explain_status(status, elastic.reason(item), f"{self._place}: {document.stream}")
             else:
