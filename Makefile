@@ -14,7 +14,9 @@ $(VENV)/installed: pyproject.toml deploy/make-venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
-demo: $(VENV)/installed  ## scan loopback services, seal, verify, tamper, verify again
+export ELASTICSEARCH_URL SETUP
+
+demo: $(VENV)/installed  ## scan loopback services, seal, verify, tamper, verify again; ELASTICSEARCH_URL=… delivers, too
 	$(BIN)/python docs/demo.py
 
 test: lint unit  ## lint, types, unit and integration tests

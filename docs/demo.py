@@ -1,4 +1,9 @@
-"""The product in one minute: scan, forward, verify; change one byte of a copy; verify again."""
+"""The product in one minute: scan, forward, verify; change one byte of a copy; verify again.
+
+With ELASTICSEARCH_URL in the environment (and NMAP_FORWARDER_ELASTICSEARCH_API_KEY, or …_USER and …_PASSWORD, where it
+needs them) the records go there, too, into data streams of the namespace `demo`; SETUP=no leaves out installing the
+templates.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,16 @@ import sys
 import threading
 from pathlib import Path
 
+from forwarder import elastic
+from forwarder.config import Settings
+
 OUT = Path("demo-out")
 RECORDED = Path(__file__).parent.parent / "tests/fixtures/nmap/demo.xml"
+QUERIES = (
+    "FROM logs-nmap.*-demo | STATS documents = COUNT(*) BY data_stream.dataset | SORT documents DESC | LIMIT 10",
+    "FROM logs-nmap.change-demo | SORT @timestamp DESC | KEEP @timestamp, event.action, message | LIMIT 5",
+    "FROM logs-nmap.port-demo | SORT @timestamp DESC | KEEP message, nmap.seal.batch, nmap.seal.index | LIMIT 5",
+)
 BANNERS = {b"220 mail.example ESMTP ready\r\n": "smtp", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n": "ssh"}
 
 
@@ -22,11 +35,18 @@ def main() -> int:
     OUT.mkdir()
     os.environ["NMAP_FORWARDER_STATE_DIR"] = str(OUT / "state")
     os.environ["NMAP_FORWARDER_CONFIG"] = str(OUT / "config.toml")
-    (OUT / "config.toml").write_text('[scan]\nvantage = "demo"\n')
-    scan()
-    forwarder("forward", "--settle", "0", str(OUT / "scan.xml"))
+    (OUT / "config.toml").write_text('namespace = "demo"\n\n[scan]\nvantage = "demo"\n')
+    url = os.environ.get("ELASTICSEARCH_URL", "")
+    if url:
+        os.environ["NMAP_FORWARDER_ELASTICSEARCH_URL"] = url
+        if os.environ.get("SETUP", "yes") == "yes":
+            forwarder("setup", "elasticsearch")
+    scans()
+    forwarder("forward", "--settle", "0", str(OUT))
     forwarder("status")
     forwarder("verify")
+    if url:
+        search()
     print("\n# One byte of a copy of the archive is changed.")
     copy = OUT / "tampered"
     shutil.copytree(OUT / "state/archive", copy)
@@ -40,11 +60,11 @@ def main() -> int:
     return 0 if code == 1 else 1
 
 
-def scan() -> None:
-    """Scan a few services of our own with nmap; without nmap take a scan that was recorded."""
+def scans() -> None:
+    """Scan a few services of our own with nmap, twice, one of them gone the second time; or take a recorded scan."""
     if shutil.which("nmap") is None:
         print(f"# nmap is not installed: using the recorded scan {RECORDED.name}")
-        shutil.copy(RECORDED, OUT / "scan.xml")
+        shutil.copy(RECORDED, OUT / "1.xml")
         return
     servers: list[socketserver.BaseServer] = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Quiet)]
     servers += [socketserver.ThreadingTCPServer(("127.0.0.1", 0), _banner(text)) for text in BANNERS]
@@ -52,12 +72,25 @@ def scan() -> None:
         server.handle_error = lambda *_: None  # nmap hangs up in the middle, as scanners do
         threading.Thread(target=server.serve_forever, daemon=True).start()
     ports = ",".join(str(server.server_address[1]) for server in servers)  # type: ignore[index]
-    command = ["nmap", "-sT", "-sV", "--script", "banner,http-title", "-p", f"{ports},1-10"]
-    command += ["-oX", str(OUT / "scan.xml"), "127.0.0.1"]
-    print("$", " ".join(command))
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for server in servers:
-        server.shutdown()
+    for name in ("1.xml", "2.xml"):
+        command = ["nmap", "-sT", "-sV", "--script", "banner,http-title", "-p", f"{ports},1-10"]
+        command += ["-oX", str(OUT / name), "127.0.0.1"]
+        print("$", " ".join(command))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        gone = servers.pop()
+        gone.shutdown()
+        gone.server_close()
+
+
+def search() -> None:
+    """Show in Elasticsearch what the archive holds."""
+    client = elastic.connect(Settings({}))
+    client.indices.refresh(index="logs-nmap.*-demo")
+    for query in QUERIES:
+        print(f"\n# ES|QL: {query}")
+        reply = client.esql.query(query=query)
+        for row in reply["values"]:
+            print("  ".join(str(value) for value in row))
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

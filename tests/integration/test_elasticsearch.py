@@ -1,6 +1,7 @@
 """From scans to answers, on a real Elasticsearch: setup, delivery, and the queries that the documentation gives."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -342,3 +343,22 @@ def test_the_certificate_decides(own_elastic, tmp_path):
         )
         outcome = pinned.forward(pinned.write("s.xml", scan(2, start=1700001234)))
         assert (outcome.undelivered, outcome.rejected) == ("", [])
+
+
+def test_the_demonstration_shows_the_records_in_a_cluster_that_the_user_has(ready, tmp_path):
+    """Where the server of the tests lacks what setup installs, that has been installed in an adapted form."""
+    name, password = ready.logins["admin"]
+    environment = os.environ | {
+        "ELASTICSEARCH_URL": ready.url,
+        "SETUP": "yes" if ready.full else "no",
+        "NMAP_FORWARDER_ELASTICSEARCH_USER": name,
+        "NMAP_FORWARDER_ELASTICSEARCH_PASSWORD": password,
+        "NMAP_FORWARDER_ELASTICSEARCH_CA_FILE": str(ready.ca or ""),
+    }
+    command = [sys.executable, str(ROOT / "docs/demo.py")]
+    shown = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert "documents delivered" in shown
+    assert re.search(r"nmap\.port\s*$", shown, re.MULTILINE)
+    if shutil.which("nmap"):
+        assert "port-closed" in shown
+    assert "The verifier found it." in shown
