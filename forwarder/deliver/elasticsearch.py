@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import gzip
 import random
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from threading import Event
@@ -112,16 +111,18 @@ class ElasticsearchOutput(Output):
 
     def deliver(self, documents: Iterable[Document], *, resumed: bool = False) -> Iterator[Outcome]:
         """Send documents; see `Output.deliver`."""
-        waiting: deque[Future[Outcome]] = deque()
+        waiting: set[Future[Outcome]] = set()
         self._stop.clear()
         with ThreadPoolExecutor(self._connections) as pool:
             try:
                 for part in self._parts(documents, maybe=resumed):
-                    waiting.append(pool.submit(self._send, part))
-                    if len(waiting) > self._connections:
-                        yield waiting.popleft().result()
+                    waiting.add(pool.submit(self._send, part))
+                    while len(waiting) > self._connections:  # the first that is done: one that waits must not hide
+                        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)  # that another failed for good
+                        yield from (future.result() for future in done)
                 while waiting:
-                    yield waiting.popleft().result()
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
             finally:  # when one request fails for good, the others stop waiting for better times
                 self._stop.set()
                 for future in waiting:
@@ -153,7 +154,7 @@ class ElasticsearchOutput(Output):
 
         outcome = Outcome()
         parts = [whole]
-        while parts:
+        while parts and not self._stop.is_set():
             part = parts.pop()
             attempts = Retrying(
                 retry=retry_if_exception_type(_LaterError),
