@@ -193,7 +193,7 @@ class ElasticsearchOutput(Output):
         try:
             reply = self._client.perform_request("POST", PATH, headers=headers, body=body)
             items = [item["create"] for item in reply.body["items"]]
-            whole = len(items) == len(part.documents)
+            whole = len(items) == len(part.documents) and all(isinstance(item["status"], int) for item in items)
         except ApiError as error:
             status = error.meta.status
             if status in {BAD_REQUEST, TOO_LARGE}:
