@@ -221,7 +221,7 @@ class ElasticsearchOutput(Output):
     def _judge(self, part: _Part, items: list[dict[str, Any]], outcome: Outcome) -> None:
         """Give each document its outcome; keep in the part what is to be sent again."""
         again: list[Document] = []
-        why = ""
+        why, broken = "", False
         for document, item in zip(part.documents, items, strict=True):
             status = item["status"]
             if status == CREATED and item.get("failure_store") != "used":
@@ -235,6 +235,7 @@ class ElasticsearchOutput(Output):
                 outcome.rejected.append(Rejected(document, status, why_not))
             elif status == elastic.TOO_MANY or status >= elastic.SERVER_ERROR:
                 again.append(document)
+                broken = broken or status != elastic.TOO_MANY
                 why = f"{status}: {elastic.reason(item)}"
             elif status in STOP:
                 raise elastic.explain_status(status, elastic.reason(item), f"{self._place}: {document.stream}")
@@ -242,6 +243,7 @@ class ElasticsearchOutput(Output):
                 outcome.rejected.append(Rejected(document, status, elastic.reason(item)))
         if again:
             part.documents = again
+            part.maybe = part.maybe or broken  # a shard may have taken it before it failed
             problem = TemporaryError(f"{self._place} puts documents off ({why})", "run it again, nothing is lost")
             raise _LaterError(problem)
 
