@@ -151,7 +151,10 @@ def explain(error: Exception, where: str) -> ForwarderError:
     from elastic_transport import ConnectionError as Unreachable  # noqa: PLC0415
     from elastic_transport import ConnectionTimeout, SerializationError, TlsError  # noqa: PLC0415
     from elasticsearch import ApiError  # noqa: PLC0415
+    from elasticsearch.exceptions import UnsupportedProductError  # noqa: PLC0415
 
+    if isinstance(error, UnsupportedProductError):  # is an ApiError with a good status
+        return UsageError(f"{where} is not Elasticsearch", "check elasticsearch.url")
     if isinstance(error, ApiError):
         return explain_status(error.meta.status, reason(error.body), where)
     if isinstance(error, TlsError) or "CERTIFICATE_VERIFY" in str(error) or "ingerprint" in str(error):
