@@ -46,7 +46,7 @@ def connect(settings: Settings) -> Elasticsearch:
     Raises:
         UsageError: the settings do not go together, or a file that they name cannot be read.
     """
-    from elastic_transport import JsonSerializer, Serializer  # noqa: PLC0415
+    from elastic_transport import JsonSerializer, Serializer, TextSerializer  # noqa: PLC0415
     from elasticsearch import Elasticsearch  # noqa: PLC0415
 
     class Json(JsonSerializer):
@@ -66,7 +66,7 @@ def connect(settings: Settings) -> Elasticsearch:
         "max_retries": 0,
         "retry_on_status": (),
         "connections_per_node": settings["elasticsearch.connections"],
-        "serializers": {JSON: Json(), NDJSON: Bytes()},
+        "serializers": {JSON: Json(), NDJSON: Bytes(), "application/*": TextSerializer()},  # of a proxy's own pages
     }
     options |= _who(settings)
     if settings["elasticsearch.cloud_id"]:
