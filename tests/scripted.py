@@ -86,6 +86,8 @@ class Scripted:
         """What is done with other requests, by the beginning of their path."""
         self.item: Callable[[str, dict], dict | None] = lambda _id, _document: None
         """Refuses documents: returns the item of the reply, or None for those that are stored."""
+        self.refuses: Callable[[bytes], bool] = lambda _body: False
+        """Whether a whole request is refused by 400."""
         self.largest = 0
         """Bytes of the largest request that is taken, as a proxy has a limit; 0: any."""
         self.key = ""
@@ -222,7 +224,7 @@ def _handler(server: Scripted) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             if says.product:
                 self.send_header("X-Elastic-Product", "Elasticsearch")
-            self.send_header("Content-Type", says.type)
+            self.send_header("Content-Type", "text/html" if reply.startswith(b"<") else says.type)
             self.send_header("Content-Length", str(len(reply)))
             self.end_headers()
             self.wfile.write(reply[: len(reply) // 2] if says.cut else reply)
@@ -237,6 +239,8 @@ def _handler(server: Scripted) -> type[BaseHTTPRequestHandler]:
                 return status, json.dumps(reply).encode()
             if server.largest and length > server.largest:
                 return 413, b"<html><body>413 Request Entity Too Large</body></html>"
+            if server.refuses(body):
+                return 400, error(400, "illegal_argument_exception", "no").body or b""
             return 200, json.dumps({"items": server.create(body)}).encode()
 
     return Handler
@@ -267,9 +271,7 @@ def self_signed(directory) -> tuple[ssl.SSLContext, str]:
         .sign(key, hashes.SHA256())
     )
     (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (directory / "cert.key").write_bytes(pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / "cert.pem", directory / "cert.key")
