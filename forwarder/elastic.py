@@ -97,8 +97,10 @@ def _who(settings: Settings) -> dict[str, Any]:
             "elasticsearch.user and its password need each other",
             "give the password by NMAP_FORWARDER_ELASTICSEARCH_PASSWORD or elasticsearch.password_file",
         )
-    if any(not character.isprintable() or character == " " for character in api_key):
-        raise UsageError("the API key for Elasticsearch holds a space or control character", "give it as one line")
+    if any(not "!" <= character <= "~" for character in api_key):
+        raise UsageError(
+            "the API key for Elasticsearch holds a space, or what is no ASCII", "give it as one line, Base64 of id:key"
+        )
     return {"api_key": api_key} if api_key else {"basic_auth": (user, password)} if user else {}
 
 
@@ -135,15 +137,21 @@ def check(client: Elasticsearch, where: str) -> None:
         reply = client.perform_request(
             "GET", "/_nodes/_local?filter_path=nodes.*.version", headers={"accept": f"{JSON}; compatible-with=8"}
         )
-        versions = [node["version"] for node in reply.body["nodes"].values()]
+        versions = [(node["version"], _major_minor(node["version"])) for node in reply.body["nodes"].values()]
     except (ApiError, TransportError, UnsupportedProductError) as error:
         raise explain(error, where) from None
-    except (KeyError, TypeError, AttributeError):
-        raise UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url") from None
-    for version in versions:
-        if tuple(map(int, version.split("-")[0].split(".")[:2])) < OLDEST:
+    except (KeyError, TypeError, AttributeError, ValueError):
+        versions = []
+    if not versions:
+        raise UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url")
+    for version, number in versions:
+        if number < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise UsageError(f"{where} is Elasticsearch {version}", f"nmap-forwarder needs {oldest} or later")
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split("-", maxsplit=1)[0].split(".")[:2]))
 
 
 def explain(error: Exception, where: str) -> ForwarderError:
@@ -153,9 +161,7 @@ def explain(error: Exception, where: str) -> ForwarderError:
     from elasticsearch import ApiError  # noqa: PLC0415
     from elasticsearch.exceptions import UnsupportedProductError  # noqa: PLC0415
 
-    if isinstance(error, UnsupportedProductError):  # is an ApiError with a good status
-        return UsageError(f"{where} is not Elasticsearch", "check elasticsearch.url")
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError) and not isinstance(error, UnsupportedProductError):
         return explain_status(error.meta.status, reason(error.body), where)
     if isinstance(error, TlsError) or "CERTIFICATE_VERIFY" in str(error) or "ingerprint" in str(error):
         return UsageError(
@@ -168,7 +174,7 @@ def explain(error: Exception, where: str) -> ForwarderError:
         return TemporaryError(f"{where} cannot be reached ({_short(error)})", "run it again, nothing is lost")
     if isinstance(error, SerializationError):
         return UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url")
-    return UsageError(f"{where} is not Elasticsearch ({_short(error)})", "check elasticsearch.url")
+    return UsageError(f"{where} is not Elasticsearch", "check elasticsearch.url")
 
 
 def explain_status(status: int, why: str, where: str) -> ForwarderError:
