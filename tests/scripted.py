@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 JSON = "application/vnd.elasticsearch+json;compatible-with=8"
 NODES = {"nodes": {"abc": {"version": "8.19.21"}}}
@@ -98,13 +99,13 @@ class Scripted:
         self.open = self.most = 0
         """Bulk requests that are being handled now, and the most at the same time."""
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"script": self}))
         self._server.daemon_threads = True
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"http{'s' * bool(tls)}://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> "Scripted":
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -136,7 +137,7 @@ class Scripted:
                 items.append({"create": refused or {"status": 201}})
         return items
 
-    def setup(self, method: str, path: str, body: bytes) -> tuple[int, dict]:
+    def setup(self, method: str, path: str, body: bytes) -> tuple[int, dict]:  # noqa: PLR0911
         """Keep what setup installs, and give it as Elasticsearch does."""
         _, collection, name, *action = path.split("/")
         key = f"/{collection}/{name}"
@@ -161,89 +162,87 @@ class Scripted:
         return 200, {"count": 1, "transforms": [{"id": name} | found]} if collection == "_transform" else {name: found}
 
 
-def _handler(server: Scripted) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    script: Scripted
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
-        def log_message(self, *_) -> None:
-            pass
+    def log_message(self, *_) -> None:
+        pass
 
-        def setup(self) -> None:
-            super().setup()
-            if isinstance(self.request, ssl.SSLSocket):
-                self.request.do_handshake()
+    def setup(self) -> None:
+        super().setup()
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.do_handshake()
 
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except (OSError, ValueError):  # the client went away, or the script cut it off
-                self.close_connection = True
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (OSError, ValueError):  # the client went away, or the script cut it off
+            self.close_connection = True
 
-        def _any(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-            zipped = self.headers.get("content-encoding") == "gzip"
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            path = self.path.partition("?")[0]
-            body = gzip.decompress(raw) if zipped else raw
-            with server.lock:
-                server.requests.append(Request(self.command, path, headers, body, time.monotonic()))
+    def _any(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+        zipped = self.headers.get("content-encoding") == "gzip"
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        path = self.path.partition("?")[0]
+        body = gzip.decompress(raw) if zipped else raw
+        with self.script.lock:
+            self.script.requests.append(Request(self.command, path, headers, body, time.monotonic()))
+        if path == "/_bulk":
+            with self.script.lock:
+                self.script.open += 1
+                self.script.most = max(self.script.most, self.script.open)
+                says = self.script.bulk.popleft() if self.script.bulk else self.script.always or Says()
+        else:
+            says = next((says for start, says in self.script.others.items() if path.startswith(start)), Says())
+        try:
+            self._answer(says, path, body, len(raw))
+        finally:
             if path == "/_bulk":
-                with server.lock:
-                    server.open += 1
-                    server.most = max(server.most, server.open)
-                    says = server.bulk.popleft() if server.bulk else server.always or Says()
-            else:
-                says = next((says for start, says in server.others.items() if path.startswith(start)), Says())
-            try:
-                self._answer(says, path, body, len(raw))
-            finally:
-                if path == "/_bulk":
-                    with server.lock:
-                        server.open -= 1
+                with self.script.lock:
+                    self.script.open -= 1
 
-        do_GET = do_PUT = do_POST = do_DELETE = _any
+    do_GET = do_PUT = do_POST = do_DELETE = _any  # noqa: N815 - the names that http.server asks for
 
-        def _answer(self, says: Says, path: str, body: bytes, length: int) -> None:
-            status, reply = says.status, says.body
-            if server.key and self.headers.get("authorization") != server.key:
-                status, reply = 401, b'{"error":{"type":"security_exception","reason":"unable to authenticate"}}'
-            elif says.body is None or says.take:
-                status, done = self._work(path, body, length)
-                reply, status = (done, status) if says.body is None else (says.body, says.status)
-            says.reached.set()
-            if says.hold:
-                says.hold.wait(LONGEST)
-            if says.reset:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                self.connection.close()
-                raise ConnectionResetError
-            self.send_response(status)
-            for name, value in says.headers.items():
-                self.send_header(name, value)
-            if says.product:
-                self.send_header("X-Elastic-Product", "Elasticsearch")
-            self.send_header("Content-Type", "text/html" if reply.startswith(b"<") else says.type)
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply[: len(reply) // 2] if says.cut else reply)
-            self.wfile.flush()
-            self.close_connection = says.cut
+    def _answer(self, says: Says, path: str, body: bytes, length: int) -> None:
+        status, reply = says.status, says.body
+        if self.script.key and self.headers.get("authorization") != self.script.key:
+            status, reply = 401, b'{"error":{"type":"security_exception","reason":"unable to authenticate"}}'
+        elif says.body is None or says.take:
+            status, done = self._work(path, body, length)
+            reply, status = (done, status) if says.body is None else (says.body, says.status)
+        says.reached.set()
+        if says.hold:
+            says.hold.wait(LONGEST)
+        if says.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            raise ConnectionResetError
+        self.send_response(status)
+        for name, value in says.headers.items():
+            self.send_header(name, value)
+        if says.product:
+            self.send_header("X-Elastic-Product", "Elasticsearch")
+        self.send_header("Content-Type", "text/html" if reply.startswith(b"<") else says.type)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply[: len(reply) // 2] if says.cut else reply)
+        self.wfile.flush()
+        self.close_connection = says.cut
 
-        def _work(self, path: str, body: bytes, length: int) -> tuple[int, bytes]:
-            if path == "/_nodes/_local":
-                return 200, json.dumps(NODES).encode()
-            if path != "/_bulk":
-                status, reply = server.setup(self.command, path, body)
-                return status, json.dumps(reply).encode()
-            if server.largest and length > server.largest:
-                return 413, b"<html><body>413 Request Entity Too Large</body></html>"
-            if server.refuses(body):
-                return 400, error(400, "illegal_argument_exception", "no").body or b""
-            return 200, json.dumps({"items": server.create(body)}).encode()
-
-    return Handler
+    def _work(self, path: str, body: bytes, length: int) -> tuple[int, bytes]:
+        if path == "/_nodes/_local":
+            return 200, json.dumps(NODES).encode()
+        if path != "/_bulk":
+            status, reply = self.script.setup(self.command, path, body)
+            return status, json.dumps(reply).encode()
+        if self.script.largest and length > self.script.largest:
+            return 413, b"<html><body>413 Request Entity Too Large</body></html>"
+        if self.script.refuses(body):
+            return 400, error(400, "illegal_argument_exception", "no").body or b""
+        return 200, json.dumps({"items": self.script.create(body)}).encode()
 
 
 def self_signed(directory) -> tuple[ssl.SSLContext, str]:

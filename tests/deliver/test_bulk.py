@@ -117,7 +117,7 @@ def test_a_request_that_is_too_large_is_split_down_to_one_document(server, outpu
     assert all(len(request.ids) == len(set(request.ids)) for request in server.bulks)
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/json; charset=utf-8")
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/json; charset=utf-8"])
 def test_too_large_is_understood_whatever_the_page_is_written_in(server, output, kind):
     server.bulk += [Says(413, b'"too large"', kind, product=False)]
     assert deliver(output(), documents(4)).created == 4
@@ -222,7 +222,9 @@ def test_a_server_that_wants_more_patience_than_there_is_is_left_at_once(server,
     assert len(server.bulks) == 1
 
 
-@pytest.mark.parametrize("value", ["soon", "-5", "²", "", "Mon, 99 Foo 2026", "Mon, 01 Jan 2001 00:00:00 GMT", "9" * 400])
+@pytest.mark.parametrize(
+    "value", ["soon", "-5", "²", "", "Mon, 99 Foo 2026", "Mon, 01 Jan 2001 00:00:00 GMT", "9" * 400]
+)
 def test_a_retry_after_that_makes_no_sense_is_passed_over(value):
     expected = float("inf") if value.startswith("9") else 0
     assert max(0, elasticsearch._retry_after(value)) == expected
@@ -337,7 +339,7 @@ def test_what_only_people_can_set_right_stops_it_at_once(server, output, says, w
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_an_item_that_only_people_can_set_right_stops_it_too(server, output, status):
     server.item = lambda _, document: failure(status, "a_exception", "why") if document["n"] == 15 else None
-    with pytest.raises(UsageError, match="logs-nmap.port-default"):
+    with pytest.raises(UsageError, match=r"logs-nmap\.port-default"):
         deliver(output(), documents(40))
     assert len(server.bulks) <= 4
 

@@ -119,7 +119,7 @@ def test_texts_that_look_like_members_are_none(splicer, text):
     # in every place that text from outside can be: before the event, in it and behind it, as value and as key
     event = {"action": text, "category": [text], "id": ID, "reason": text}
     nmap = {"scan": {"args": text, "id": "99" * 32}, text: {"id": "77" * 32}}
-    check(splicer, record(**{"destination": {"address": text}, "error": {"message": text}}, event=event, message=text))
+    check(splicer, record(destination={"address": text}, error={"message": text}, event=event, message=text))
     check(splicer, record(nmap=nmap, message=text))
 
 
