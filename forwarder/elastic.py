@@ -46,7 +46,7 @@ def connect(settings: Settings) -> Elasticsearch:
     Raises:
         UsageError: the settings do not go together, or a file that they name cannot be read.
     """
-    from elastic_transport import JsonSerializer, Serializer  # noqa: PLC0415
+    from elastic_transport import JsonSerializer, Serializer, TextSerializer  # noqa: PLC0415
     from elasticsearch import Elasticsearch  # noqa: PLC0415
 
     class Json(JsonSerializer):
@@ -66,7 +66,7 @@ def connect(settings: Settings) -> Elasticsearch:
         "max_retries": 0,
         "retry_on_status": (),
         "connections_per_node": settings["elasticsearch.connections"],
-        "serializers": {JSON: Json(), NDJSON: Bytes()},
+        "serializers": {JSON: Json(), NDJSON: Bytes(), "application/*": TextSerializer()},  # of a proxy's own pages
     }
     options |= _who(settings)
     if settings["elasticsearch.cloud_id"]:
@@ -97,8 +97,10 @@ def _who(settings: Settings) -> dict[str, Any]:
             "elasticsearch.user and its password need each other",
             "give the password by NMAP_FORWARDER_ELASTICSEARCH_PASSWORD or elasticsearch.password_file",
         )
-    if any(not character.isprintable() or character == " " for character in api_key):
-        raise UsageError("the API key for Elasticsearch holds a space or control character", "give it as one line")
+    if any(not "!" <= character <= "~" for character in api_key):
+        raise UsageError(
+            "the API key for Elasticsearch holds a space, or what is no ASCII", "give it as one line, Base64 of id:key"
+        )
     return {"api_key": api_key} if api_key else {"basic_auth": (user, password)} if user else {}
 
 
@@ -135,15 +137,21 @@ def check(client: Elasticsearch, where: str) -> None:
         reply = client.perform_request(
             "GET", "/_nodes/_local?filter_path=nodes.*.version", headers={"accept": f"{JSON}; compatible-with=8"}
         )
-        versions = [node["version"] for node in reply.body["nodes"].values()]
+        versions = [(node["version"], _major_minor(node["version"])) for node in reply.body["nodes"].values()]
     except (ApiError, TransportError, UnsupportedProductError) as error:
         raise explain(error, where) from None
-    except (KeyError, TypeError, AttributeError):
-        raise UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url") from None
-    for version in versions:
-        if tuple(map(int, version.split("-")[0].split(".")[:2])) < OLDEST:
+    except (KeyError, TypeError, AttributeError, ValueError):
+        versions = []
+    if not versions:
+        raise UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url")
+    for version, number in versions:
+        if number < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise UsageError(f"{where} is Elasticsearch {version}", f"nmap-forwarder needs {oldest} or later")
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split("-", maxsplit=1)[0].split(".")[:2]))
 
 
 def explain(error: Exception, where: str) -> ForwarderError:
@@ -151,8 +159,9 @@ def explain(error: Exception, where: str) -> ForwarderError:
     from elastic_transport import ConnectionError as Unreachable  # noqa: PLC0415
     from elastic_transport import ConnectionTimeout, SerializationError, TlsError  # noqa: PLC0415
     from elasticsearch import ApiError  # noqa: PLC0415
+    from elasticsearch.exceptions import UnsupportedProductError  # noqa: PLC0415
 
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError) and not isinstance(error, UnsupportedProductError):
         return explain_status(error.meta.status, reason(error.body), where)
     if isinstance(error, TlsError) or "CERTIFICATE_VERIFY" in str(error) or "ingerprint" in str(error):
         return UsageError(
@@ -165,7 +174,7 @@ def explain(error: Exception, where: str) -> ForwarderError:
         return TemporaryError(f"{where} cannot be reached ({_short(error)})", "run it again, nothing is lost")
     if isinstance(error, SerializationError):
         return UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url")
-    return UsageError(f"{where} is not Elasticsearch ({_short(error)})", "check elasticsearch.url")
+    return UsageError(f"{where} is not Elasticsearch", "check elasticsearch.url")
 
 
 def explain_status(status: int, why: str, where: str) -> ForwarderError:
