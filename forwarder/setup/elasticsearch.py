@@ -29,7 +29,7 @@ class Installer:
     """
 
     def __init__(self, client: Elasticsearch, where: str, said: Callable[[str], object]) -> None:
-        self._client = client
+        self._client = elastic.other_nodes(client)
         self._where = where
         self._said = said
 
