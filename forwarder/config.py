@@ -130,9 +130,9 @@ def _urls(value: Any) -> tuple[str, ...]:
             port = parts.port
         except ValueError:
             raise ValueError(A_URL) from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "," in item or parts.query or parts.fragment:
             raise ValueError(A_URL)
-        if parts.username is not None or parts.password is not None:
+        if "@" in item:
             raise ValueError("a URL without a user in it (there are keys for user and password)")
         netloc = parts.netloc if port else f"{parts.netloc.removesuffix(':')}:{ELASTICSEARCH_PORT}"
         found.append(parts._replace(netloc=netloc).geturl())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -47,7 +48,7 @@ def connect(settings: Settings) -> Elasticsearch:
         UsageError: the settings do not go together, or a file that they name cannot be read.
     """
     from elastic_transport import JsonSerializer, Serializer, TextSerializer  # noqa: PLC0415
-    from elasticsearch import Elasticsearch  # noqa: PLC0415
+    from elasticsearch import Elasticsearch, ElasticsearchWarning  # noqa: PLC0415
 
     class Json(JsonSerializer):
         """Replies are read by orjson."""
@@ -61,6 +62,7 @@ def connect(settings: Settings) -> Elasticsearch:
         def dumps(self, data: Any) -> bytes:
             return bytes(data)
 
+    warnings.simplefilter("ignore", ElasticsearchWarning)  # what a server thinks of its own setup
     options: dict[str, Any] = {
         "request_timeout": settings["elasticsearch.timeout"] or None,
         "max_retries": 0,
@@ -123,6 +125,11 @@ def _trust(settings: Settings) -> dict[str, Any]:
     return {"ca_certs": str(path)} if path else {}
 
 
+def other_nodes(client: Elasticsearch) -> Elasticsearch:
+    """Return a client that asks each node before it gives up, for requests that can be sent twice."""
+    return client.options(max_retries=len(client.transport.node_pool) - 1)
+
+
 def check(client: Elasticsearch, where: str) -> None:
     """Make sure that what answers is an Elasticsearch that is new enough.
 
@@ -134,7 +141,7 @@ def check(client: Elasticsearch, where: str) -> None:
     from elasticsearch.exceptions import UnsupportedProductError  # noqa: PLC0415
 
     try:
-        reply = client.perform_request(
+        reply = other_nodes(client).perform_request(
             "GET", "/_nodes/_local?filter_path=nodes.*.version", headers={"accept": f"{JSON}; compatible-with=8"}
         )
         versions = [(node["version"], _major_minor(node["version"])) for node in reply.body["nodes"].values()]
@@ -204,7 +211,5 @@ def reason(body: Any) -> str:
 
 def _short(error: Exception) -> str:
     """Return an exception's own words in one line."""
-    causes = getattr(error, "errors", None)
-    cause = causes[0] if causes else error
-    text = " ".join(str(cause).split())
+    text = " ".join(str(getattr(error, "message", error)).split())  # as a text, a transport's error hides its cause
     return text.rpartition("object at ")[2].partition(">: ")[2] or text[:SHOWN]

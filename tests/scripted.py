@@ -139,8 +139,10 @@ class Scripted:
 
     def setup(self, method: str, path: str, body: bytes) -> tuple[int, dict]:  # noqa: PLR0911
         """Keep what setup installs, and give it as Elasticsearch does."""
-        _, collection, name, *action = path.split("/")
-        key = f"/{collection}/{name}"
+        parts = path.split("/")[1:]
+        length = 3 if parts[0] in {"_ingest", "_security"} else 2
+        (collection, name), action = parts[length - 2 : length], parts[length:]
+        key = "/" + "/".join(parts[:length])
         if method == "PUT":
             self.store[key] = {"state": "stopped"} | json.loads(body)
             return 200, {"acknowledged": True}
@@ -171,13 +173,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_) -> None:
         pass
 
-    def setup(self) -> None:
-        super().setup()
-        if isinstance(self.request, ssl.SSLSocket):
-            self.request.do_handshake()
-
     def handle(self) -> None:
         try:
+            if isinstance(self.request, ssl.SSLSocket):
+                self.request.do_handshake()
             super().handle()
         except (OSError, ValueError):  # the client went away, or the script cut it off
             self.close_connection = True
