@@ -30,6 +30,12 @@ def line(record: dict[str, Any]) -> bytes:
     return data
 
 
+def shared(value: dict[str, Any]) -> dict[str, Any] | Fragment:
+    """Return what many records hold as JSON that is written only once; unless it is large, and may have to be cut."""
+    data = encode(value)
+    return Fragment(data) if len(data) <= SHORT else value
+
+
 def _halve_largest(record: dict[str, Any]) -> list[str]:
     """Cut the largest list or text of a record; return the keys that lead to it."""
     path: list[str] = []
