@@ -54,12 +54,14 @@ def connect(settings: Settings) -> Elasticsearch:
         """Replies are read by orjson."""
 
         def json_loads(self, data: bytes) -> Any:
+            """Read a reply."""
             return orjson.loads(data)
 
     class Bytes(Serializer):
         """Bulk bodies are sent as they are, compressed by us; the client's own way costs ten times as much."""
 
         def dumps(self, data: Any) -> bytes:
+            """Pass a body on."""
             return bytes(data)
 
     warnings.simplefilter("ignore", ElasticsearchWarning)  # what a server thinks of its own setup

@@ -160,6 +160,9 @@ class Scripted:
             return 200, {"count": 1, "transforms": [{"id": name, "state": state}]}
         if collection in LISTS:
             kind = LISTS[collection]
+            if "lifecycle" in found.get("template", {}):  # Elasticsearch always says so
+                template = found["template"]
+                found["template"] = template | {"lifecycle": {"enabled": True} | template["lifecycle"]}
             return 200, {f"{kind}s": [{"name": name, kind: found}]}
         return 200, {"count": 1, "transforms": [{"id": name} | found]} if collection == "_transform" else {name: found}
 

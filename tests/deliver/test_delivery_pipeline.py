@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Forwarder, host, scan
+from conftest import Forwarder, scan
 from scripted import JSON, Says, Scripted, error, failure, self_signed
 
 from forwarder import elastic, ledger, pipeline, state
@@ -118,7 +118,7 @@ def test_a_scan_that_grows_is_delivered_in_parts_without_a_conflict(forwarder, s
     forwarder.forward(forwarder.write("a.xml", scan(3, end=False)))
     forwarder.forward(forwarder.write("a.xml", scan(5)))
     forwarder.forward(forwarder.write("b.xml", scan(5, start=1700009999)))
-    assert forwarder.said.count("") == 0
+    assert not any("refuses" in line for line in forwarder.said)
     assert_all_there(forwarder, server)
 
 
@@ -385,7 +385,6 @@ def test_refused_records_and_only_these_are_sent_again_when_asked(refusing, serv
 
 def test_an_outage_while_refused_records_are_sent_again(refusing, server):
     server.item = lambda *_: None
-    server.always = Says(take=True, cut=True)
     server.bulk += [Says(take=True, cut=True)]
     server.always = error(503)
     assert redeliver(refusing, refused=True).exit_code == Exit.TEMPORARY
@@ -538,7 +537,7 @@ def test_a_node_that_is_down_does_not_matter_while_another_is_up(forwarder, serv
 def test_documents_of_a_namespace_go_to_its_data_streams(forwarder, server):
     local(forwarder, server)
     forwarder.flags["namespace"] = "dmz"
-    forwarder.forward(forwarder.write("a.xml", scan(1, 1).replace(host(0, 1), host(0, 1))))
+    forwarder.forward(forwarder.write("a.xml", scan(1, 1)))
     assert {stream for stream, _ in server.documents} == {f"logs-nmap.{kind}-dmz" for kind in ("scan", "host", "port")}
 
 
