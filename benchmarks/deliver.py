@@ -27,6 +27,7 @@ from forwarder.deliver.document import Splicer
 from forwarder.deliver.elasticsearch import PATH, ElasticsearchOutput
 from forwarder.deliver.interface import Document
 from forwarder.ledger import ANCHORED
+from forwarder.outcome import Listener
 
 DOCUMENTS = 2000
 """In one raw body, as in ours by default."""
@@ -45,7 +46,7 @@ def main() -> None:
         state.init(settings)
         with state.opened(settings) as opened:
             quiet = Settings(flags | {"elasticsearch_url": ()}, str(directory / "config.toml"), {})
-            pipeline.forward(opened, quiet, [str(directory / "scan.xml")], pipeline.Listener())
+            pipeline.forward(opened, quiet, [str(directory / "scan.xml")], Listener())
             for n in range(rounds):
                 ours = measure(partial(deliver, opened, settings, f"ours{n}"))
                 raw = measure(prepared(opened, settings, f"raw{n}"))

@@ -1,73 +1,21 @@
-"""The whole story: input files become sealed, archived batches. The only place that knows the order of stages."""
+"""The whole story: input files become sealed, archived, delivered batches. Only this knows the order of stages."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from forwarder import elastic, intake, outbox, reading, rebuild
+from forwarder import elastic, inbox, intake, outbox, reading, rebuild
 from forwarder.archive import records
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
 from forwarder.deliver.document import Splicer
 from forwarder.deliver.elasticsearch import ElasticsearchOutput
 from forwarder.deliver.interface import Output
-from forwarder.errors import Exit, ForwarderError, InputError, worst
+from forwarder.errors import ForwarderError, InputError
 from forwarder.ledger import Batch, DeadLetter, Input, Scan
-from forwarder.seal.manifest import Manifest, evidence_name, manifest_name, timestamp
+from forwarder.outcome import Listener, Outcome
+from forwarder.seal.manifest import Manifest, evidence_name, manifest_name
 from forwarder.state import State
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run did."""
-
-    inputs: int = 0
-    """Files with new content."""
-    known: int = 0
-    """Files whose content was read before."""
-    waiting: int = 0
-    """Files left for the next run, because they are still being written."""
-    scans: int = 0
-    hosts: int = 0
-    records: int = 0
-    rejected: list[str] = field(default_factory=list)
-    """What could not be read, a line each."""
-    first_batch: int = 0
-    batches: int = 0
-    """Batches sealed, from sequence `first_batch` on."""
-
-    delivered: int = 0
-    """Documents that Elasticsearch has taken."""
-    undelivered: str = ""
-    """Why delivery stopped; empty when it did not."""
-    delivery: Exit = Exit.OK
-    """What that means for the exit code."""
-
-    @property
-    def exit_code(self) -> Exit:
-        """Exit code of the run."""
-        return worst(Exit.REJECTED if self.rejected else Exit.OK, self.delivery)
-
-
-def _nothing(*_: object) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who wants to know while it happens."""
-
-    started: Callable[[str, int], object] = _nothing
-    """An input is being read: path, size in bytes."""
-    delivering: Callable[[str, int], object] = _nothing
-    """Documents are being delivered: where to, how many."""
-    progressed: Callable[[int], object] = _nothing
-    """That many bytes were read, or documents delivered."""
-    said: Callable[[str], object] = _nothing
-    """A line that is worth saying."""
 
 
 def forward(state: State, settings: Settings, paths: list[str], listener: Listener) -> Outcome:
@@ -83,7 +31,7 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
     try:
         for left in state.ledger.inputs("spooled"):  # an earlier run was stopped before their last record
             read(left, state, settings, batcher, outcome, listener)
-        for item in collect(paths, state, settings, outcome, listener):
+        for item in inbox.collect(paths, state, settings, outcome, listener):
             read(item, state, settings, batcher, outcome, listener)
         batcher.seal()
         batcher.heartbeat()
@@ -121,82 +69,6 @@ def recover(state: State) -> None:
     tidy(state)
 
 
-def collect(
-    paths: list[str], state: State, settings: Settings, outcome: Outcome, listener: Listener
-) -> Iterator[Input]:
-    """Yield each input whose content is new, once it is safely in the spool."""
-
-    def reject(error: InputError) -> None:
-        _reject(str(error), outcome, listener)
-
-    finder = intake.Finder(paths, reject)
-    writers = intake.Writers()
-    for found in finder:
-        try:
-            item, new = take_in(found, state, settings, writers, finder, outcome, listener)
-        except InputError as error:
-            reject(InputError(f"{found.path}: {error.what}", error.hint))
-            continue
-        if new and item:
-            outcome.inputs += 1
-            yield item
-        elif item and item.state == "rejected":
-            reject(InputError(f"{found.path}: {item.reason}"))
-        elif item:
-            outcome.known += 1
-    for count, what in ((finder.empty, "empty files"), (finder.other, "files that are no XML")):
-        if count:
-            listener.said(f"{count} {what} in the directories were passed over")
-
-
-def take_in(
-    found: intake.Found,
-    state: State,
-    settings: Settings,
-    writers: intake.Writers,
-    finder: intake.Finder,
-    outcome: Outcome,
-    listener: Listener,
-) -> tuple[Input | None, bool]:
-    """Copy a file into the spool, unless it is known, still being written, or no XML; tell whether it is new."""
-    ledger = state.ledger
-    if found.stat and (item := ledger.unchanged(found.path, found.stat)):
-        return item, False
-    if found.stat and (reason := intake.still_written(found, settings["intake.settle"], writers)):
-        ledger.set_file(found.path, found.stat, None, reason)
-        outcome.waiting += 1
-        listener.said(f"{found.path}: left for the next run: {reason}; --settle 0 reads it now")
-        return None, False
-    with intake.open_input(found.path) as source:
-        if not intake.is_xml(source):
-            if found.named:
-                raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")
-            finder.other += 1
-            return None, False
-        listener.started(found.path, found.stat.st_size if found.stat else 0)
-        copy = intake.copy(source, state.spool, settings["intake.max_bytes"])
-    item = ledger.input(copy.raw_sha256)
-    new = item is None
-    if item is None:
-        uid, owner = intake.owner(found)
-        mtime = timestamp(datetime.fromtimestamp(found.stat.st_mtime, UTC) if found.stat else None)
-        item = Input(
-            copy.raw_sha256,
-            copy.raw_bytes,
-            copy.stored_sha256,
-            copy.stored_bytes,
-            found.path,
-            mtime,
-            copy.note,
-            uid=uid,
-            owner=owner,
-        )
-        ledger.add_input(item)
-    if found.stat:
-        ledger.set_file(found.path, found.stat, copy.raw_sha256)
-    return item, new
-
-
 def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcome: Outcome, listener: Listener) -> None:
     """Turn an input into records, and hand them to the batcher."""
 
@@ -229,7 +101,7 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
         result = reading.read_input(item, copy, settings, sink, listener.progressed)
     except InputError as error:
         state.ledger.finish_input(item.raw_sha256, "rejected", str(error))
-        _reject(f"{item.path}: {error}", outcome, listener)
+        listener.reject(f"{item.path}: {error}", outcome)
         return
     batcher.finish(item)
     outcome.scans += result.scans
@@ -238,11 +110,6 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
     outcome.rejected += [f"{item.path}: {line}" for line in result.refused]
     for line in reading.lines_of(result.refused + result.notes, item.path):
         listener.said(line)
-
-
-def _reject(line: str, outcome: Outcome, listener: Listener) -> None:
-    outcome.rejected.append(line)
-    listener.said(line)
 
 
 def anchor(state: State) -> None:
@@ -312,7 +179,7 @@ def deliver_batch(
         for status, count in Counter(letter.status for letter in refused).items():
             why = next(letter.reason for letter in refused if letter.status == status)
             line = f"{output.place} refuses {count} records of batch {batch.sequence} ({status}: {why})"
-            _reject(line, outcome, listener)
+            listener.reject(line, outcome)
     with ledger.transaction():
         ledger.remove_dead_letters(batch.sequence)
         for letter in refused:

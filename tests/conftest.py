@@ -20,6 +20,7 @@ import zstandard
 
 from forwarder import pipeline, state
 from forwarder.config import Settings
+from forwarder.outcome import Listener, Outcome
 from forwarder.seal.keys import FileKey
 from forwarder.seal.manifest import Manifest
 from forwarder.verify.run import verify
@@ -94,9 +95,9 @@ class Forwarder:
         if not state.is_made(self.directory / "state"):
             state.init(self.settings)
 
-    def forward(self, *paths: Path | str) -> pipeline.Outcome:
+    def forward(self, *paths: Path | str) -> Outcome:
         self.init()
-        listener = pipeline.Listener(said=self.said.append)
+        listener = Listener(said=self.said.append)
         with state.opened(self.settings) as opened:
             return pipeline.forward(opened, self.settings, [str(path) for path in paths], listener)
 

@@ -10,6 +10,7 @@ from forwarder import elastic, pipeline, state
 from forwarder.cli import common
 from forwarder.cli.forward import Bars
 from forwarder.errors import Exit, NothingError, UsageError
+from forwarder.outcome import Listener
 from forwarder.terminal import complain, say
 
 EPILOG = """\
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> Exit:
     if not state.is_made(values["state_dir"]):
         raise NothingError(f"{values['state_dir']}: no state directory", "forward some scans first")
     bars = Bars(quiet=args.quiet or args.json)
-    listener = pipeline.Listener(delivering=bars.delivering, progressed=bars.advance, said=complain)
+    listener = Listener(delivering=bars.delivering, progressed=bars.advance, said=complain)
     with bars.stack, state.opened(values) as opened:
         outcome = pipeline.redeliver(opened, values, listener, refused=args.refused)
     if args.json:

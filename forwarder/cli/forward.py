@@ -11,6 +11,7 @@ from typing import Any
 from forwarder import pipeline, state
 from forwarder.cli import common
 from forwarder.errors import Exit, worst
+from forwarder.outcome import Listener, Outcome
 from forwarder.terminal import Advance, complain, progress, safe, say
 
 EPILOG = """\
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> Exit:
     values = common.settings(args)
     common.made(values)
     bars = Bars(quiet=args.quiet or args.json)
-    listener = pipeline.Listener(bars.reading, bars.delivering, bars.advance, complain)
+    listener = Listener(bars.reading, bars.delivering, bars.advance, complain)
     with bars.stack, state.opened(values) as opened:
         outcome = pipeline.forward(opened, values, args.paths, listener)
         place = opened.archive.place
@@ -82,7 +83,7 @@ class Bars:
         self._advance(count)
 
 
-def _summary(outcome: pipeline.Outcome, place: str) -> str:
+def _summary(outcome: Outcome, place: str) -> str:
     parts = [
         f"{outcome.scans} scans, {outcome.hosts} hosts, {outcome.records} records from {outcome.inputs} new inputs"
     ]

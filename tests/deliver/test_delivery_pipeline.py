@@ -20,6 +20,7 @@ from forwarder.cli import main
 from forwarder.cli.status import gather
 from forwarder.config import Settings
 from forwarder.errors import Exit, UsageError
+from forwarder.outcome import Listener
 
 SECRET = base64.b64encode(b"id:Very-Secret-Key").decode()
 PASSWORD = "correct/horse?battery#staple"
@@ -75,7 +76,7 @@ def local(forwarder, server, **more):
 def redeliver(forwarder, *, refused=False):
     forwarder.said.clear()
     with state.opened(forwarder.settings) as opened:
-        listener = pipeline.Listener(said=forwarder.said.append)
+        listener = Listener(said=forwarder.said.append)
         return pipeline.redeliver(opened, forwarder.settings, listener, refused=refused)
 
 

@@ -9,6 +9,7 @@ import zstandard
 from conftest import Forwarder, scan
 
 from forwarder.errors import NothingError, UsageError
+from forwarder.outcome import Listener
 from forwarder.seal.note import Checkpoint
 from forwarder.verify.run import locate, read_checkpoint, verify
 
@@ -258,7 +259,7 @@ def test_a_signed_manifest_that_lies_is_found(tmp_path, monkeypatch, field):
 
     monkeypatch.setattr(pipeline, "anchor", anchor)
     with state.opened(forwarder.settings) as opened:
-        pipeline.forward(opened, forwarder.settings, [str(path)], pipeline.Listener())
+        pipeline.forward(opened, forwarder.settings, [str(path)], Listener())
     monkeypatch.undo()
     found = codes(forwarder)
     wanted = {

@@ -1,0 +1,90 @@
+"""Which inputs are new: files are found, copied into the spool, and recognised by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from forwarder import intake
+from forwarder.config import Settings
+from forwarder.errors import InputError
+from forwarder.ledger import Input
+from forwarder.outcome import Listener, Outcome
+from forwarder.seal.manifest import timestamp
+from forwarder.state import State
+
+
+def collect(
+    paths: list[str], state: State, settings: Settings, outcome: Outcome, listener: Listener
+) -> Iterator[Input]:
+    """Yield each input whose content is new, once it is safely in the spool."""
+
+    def reject(error: InputError) -> None:
+        listener.reject(str(error), outcome)
+
+    finder = intake.Finder(paths, reject)
+    writers = intake.Writers()
+    for found in finder:
+        try:
+            item, new = take_in(found, state, settings, writers, finder, outcome, listener)
+        except InputError as error:
+            reject(InputError(f"{found.path}: {error.what}", error.hint))
+            continue
+        if new and item:
+            outcome.inputs += 1
+            yield item
+        elif item and item.state == "rejected":
+            reject(InputError(f"{found.path}: {item.reason}"))
+        elif item:
+            outcome.known += 1
+    for count, what in ((finder.empty, "empty files"), (finder.other, "files that are no XML")):
+        if count:
+            listener.said(f"{count} {what} in the directories were passed over")
+
+
+def take_in(
+    found: intake.Found,
+    state: State,
+    settings: Settings,
+    writers: intake.Writers,
+    finder: intake.Finder,
+    outcome: Outcome,
+    listener: Listener,
+) -> tuple[Input | None, bool]:
+    """Copy a file into the spool, unless it is known, still being written, or no XML; tell whether it is new."""
+    ledger = state.ledger
+    if found.stat and (item := ledger.unchanged(found.path, found.stat)):
+        return item, False
+    if found.stat and (reason := intake.still_written(found, settings["intake.settle"], writers)):
+        ledger.set_file(found.path, found.stat, None, reason)
+        outcome.waiting += 1
+        listener.said(f"{found.path}: left for the next run: {reason}; --settle 0 reads it now")
+        return None, False
+    with intake.open_input(found.path) as source:
+        if not intake.is_xml(source):
+            if found.named:
+                raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")
+            finder.other += 1
+            return None, False
+        listener.started(found.path, found.stat.st_size if found.stat else 0)
+        copy = intake.copy(source, state.spool, settings["intake.max_bytes"])
+    item = ledger.input(copy.raw_sha256)
+    new = item is None
+    if item is None:
+        uid, owner = intake.owner(found)
+        mtime = timestamp(datetime.fromtimestamp(found.stat.st_mtime, UTC) if found.stat else None)
+        item = Input(
+            copy.raw_sha256,
+            copy.raw_bytes,
+            copy.stored_sha256,
+            copy.stored_bytes,
+            found.path,
+            mtime,
+            copy.note,
+            uid=uid,
+            owner=owner,
+        )
+        ledger.add_input(item)
+    if found.stat:
+        ledger.set_file(found.path, found.stat, copy.raw_sha256)
+    return item, new
