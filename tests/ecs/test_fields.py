@@ -7,14 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from orjson import Fragment
 
 from forwarder.ecs import fields as table
-from forwarder.ecs import scans
+from forwarder.ecs import fit, hosts, scans
 from forwarder.ecs.check import REQUIRED, TEXTS, _wrong, problems
 from forwarder.ecs.context import Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
 from forwarder.errors import UsageError
+from forwarder.nmap import framing
 from forwarder.nmap.reader import Reader
 from forwarder.nmap.survey import Survey
 
@@ -296,3 +298,18 @@ def test_truncated_names_fields_that_there_are():
     many = b"".join(b'<prescript><script id="s%d"/></prescript>' % n for n in range(1001))
     found = records(b"<nmaprun>" + many + b"</nmaprun>")
     assert found[-1]["nmap"]["truncated"] == ["nmap.script"]
+
+
+def test_ports_read_some_at_a_time_give_the_same_records(monkeypatch):
+    data = (FIXTURES / "rich.xml").read_bytes()
+    expected = records(data)
+    monkeypatch.setattr(hosts, "AT_A_TIME", 2)
+    assert records(data) == expected
+    monkeypatch.setattr(framing, "SPLIT", 50)  # a large host comes port by port, whatever it holds
+    assert [record["event"]["id"] for record in records(data)] == [record["event"]["id"] for record in expected]
+
+
+def test_only_what_is_too_short_to_be_cut_is_written_once():
+    assert isinstance(fit.shared({"ip": ["192.0.2.1"]}), Fragment)
+    large = {"hosts": ["x" * 200] * 10}
+    assert fit.shared(large) is large
