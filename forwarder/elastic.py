@@ -53,12 +53,14 @@ def connect(settings: Settings) -> Elasticsearch:
         """Replies are read by orjson."""
 
         def json_loads(self, data: bytes) -> Any:
+            """Read a reply."""
             return orjson.loads(data)
 
     class Bytes(Serializer):
         """Bulk bodies are sent as they are, compressed by us; the client's own way costs ten times as much."""
 
         def dumps(self, data: Any) -> bytes:
+            """Return a body as it is."""
             return bytes(data)
 
     options: dict[str, Any] = {

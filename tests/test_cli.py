@@ -307,5 +307,5 @@ def test_every_command_has_help_with_examples():
 
 
 def test_imports_are_lazy():
-    code = "import sys, forwarder.cli; print([m for m in ('rich', 'elasticsearch', 'boto3', 'requests') if m in sys.modules])"
+    code = "import sys, forwarder.cli; print([m for m in ('rich', 'elasticsearch', 'boto3', 'requests', 'libnmap') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"[]"
