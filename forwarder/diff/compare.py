@@ -26,8 +26,6 @@ HOST: Final = {"status": "state", "hostnames": "hostnames", "mac_addr": "macs"}
 """libnmap's name of what it compares of a host → ours."""
 OTHERS: Final = ("addresses", "os")
 """What it does not look at, and what is compared as it is."""
-NOT_BANNER: Final = ("name", "cpe", "tunnel")
-"""Members of a service that are not in libnmap's banner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def port_order(key: str) -> tuple[str, int]:
 def _service(key: str, port: Facts) -> NmapService:
     """Return libnmap's object of a port, with all that nmap knows of the service in its banner."""
     protocol, _, number = key.partition("/")
-    # str, since libnmap takes the number 0 for none.
+    # The number as text, since libnmap takes 0 for none; CPEs are compared by us.
     return NmapService(number, protocol, {"state": port["state"]}, port["service"] | {"cpe": "", "method": "probed"})
 
 

@@ -109,9 +109,9 @@ def _os(os: dict[str, Any]) -> list[str]:
 def _not_shown(groups: list[dict[str, Any]], scanned: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the groups without their reasons, one for each state and protocol.
 
-    An old nmap names no protocol; it goes without saying when only one was scanned.
+    An old nmap names no protocol; it goes without saying when only one was scanned, or only one is ever named.
     """
-    protocols = {entry.get("protocol", "") for entry in scanned}
+    protocols = {entry["protocol"] for entry in scanned or groups if "protocol" in entry}
     only = protocols.pop() if len(protocols) == 1 else ""
     totals = {group.get("state") for group in groups if "reason" not in group}
     merged: dict[tuple[str, str], list[dict[str, Any]]] = {}
