@@ -70,17 +70,26 @@ class Sight:
 
     def state_of(self, port: str) -> tuple[str, str]:
         """Return (state, reason) of a port that has no record; empty texts when it was not scanned."""
-        protocol, _, text = port.partition("/")
-        number = int(text)
-        for group in self.groups:
-            if group.get("protocol", protocol) == protocol and ranges.holds(group.get("ports", ""), number):
-                return group.get("state", ""), group.get("reason", "")
-        if any(
-            entry.get("protocol") == protocol and ranges.holds(entry.get("ports", ""), number) for entry in self.scanned
-        ):
-            states = {group.get("state", "") for group in self.groups}
-            return (states.pop(), "") if len(states) == 1 else ("closed|filtered", "")
-        return "", ""
+        return state_of(port, self.groups, self.scanned)
+
+
+def state_of(port: str, groups: list[dict[str, Any]], scanned: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return (state, reason) of a port that nmap does not list; empty texts when it was not scanned.
+
+    Args:
+        port: `tcp/22`.
+        groups: ports that are not listed: {state, reason, protocol, ports}.
+        scanned: port lists that the scan covers: {protocol, ports}.
+    """
+    protocol, _, text = port.partition("/")
+    number = int(text)
+    for group in groups:
+        if group.get("protocol", protocol) == protocol and ranges.holds(group.get("ports", ""), number):
+            return group.get("state", ""), group.get("reason", "")
+    if any(entry.get("protocol") == protocol and ranges.holds(entry.get("ports", ""), number) for entry in scanned):
+        states = {group.get("state", "") for group in groups}
+        return (states.pop(), "") if len(states) == 1 else ("closed|filtered", "")
+    return "", ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -26,6 +27,13 @@ def _escape(char: str) -> str:
 def say(line: str = "") -> None:
     """Print a line of the result."""
     print(safe(line))
+
+
+def paint(sign: str, line: str, colour: str) -> None:
+    """Print a line of the result behind its sign; in a colour (SGR code) on a terminal, unless NO_COLOR is set."""
+    wanted = colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    shown = f"{sign}{safe(line)}"
+    print(f"\x1b[{colour}m{shown}\x1b[0m" if wanted else shown)
 
 
 def complain(line: str) -> None:

@@ -300,12 +300,12 @@ def test_a_terminal_gets_a_progress_bar_and_cron_gets_none(forwarder):
 
 
 def test_every_command_has_help_with_examples():
-    for name in ("init", "forward", "verify", "status"):
+    for name in ("init", "forward", "verify", "status", "diff"):
         result = subprocess.run([sys.executable, "-m", "forwarder", name, "--help"], check=True, capture_output=True)
         assert b"examples:" in result.stdout
     assert "exit codes" in parser().format_help()
 
 
 def test_imports_are_lazy():
-    code = "import sys, forwarder.cli; print([m for m in ('rich', 'elasticsearch', 'boto3', 'requests') if m in sys.modules])"
+    code = "import sys, forwarder.cli; print([m for m in ('rich', 'elasticsearch', 'boto3', 'requests', 'libnmap') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"[]"

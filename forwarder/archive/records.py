@@ -9,7 +9,14 @@ import zstandard
 
 from forwarder.archive.interface import Archive
 from forwarder.errors import IntegrityError
-from forwarder.seal.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, digest, manifest_name
+from forwarder.seal.manifest import (
+    MAX_MANIFEST_BYTES,
+    NO_PREVIOUS,
+    Manifest,
+    ManifestError,
+    digest,
+    manifest_name,
+)
 
 CHUNK: Final = 1 << 18
 
@@ -35,6 +42,32 @@ def manifest(archive: Archive, sequence: int, expected: str) -> Manifest:
         raise IntegrityError(f"{archive.place}: {name} is missing", "run verify") from None
     except ManifestError as error:
         raise IntegrityError(f"{archive.place}: {name} is not what was sealed ({error})", "run verify") from None
+
+
+def batches(archive: Archive) -> Iterator[Manifest]:
+    """Yield the manifests of all batches, for those who have no ledger to say what the log holds.
+
+    Each is held against its hash in the next; that no other log was put in this one's place, and that none of its
+    newest batches is gone, only `verify` can tell.
+
+    Raises:
+        IntegrityError: a batch is missing between others, or is not what was sealed.
+    """
+    names = {key for key in archive.keys() if key.endswith("/manifest.json")}  # noqa: SIM118 - no dict
+    previous = NO_PREVIOUS
+    for sequence in range(len(names)):
+        name = manifest_name(sequence)
+        if name not in names:
+            raise IntegrityError(f"{archive.place}: {name} is missing", "run verify")
+        data = archive.read(name, MAX_MANIFEST_BYTES)
+        try:
+            batch = Manifest.decode(data)
+        except ManifestError as error:
+            raise IntegrityError(f"{archive.place}: {name} is not what was sealed ({error})", "run verify") from None
+        if batch.previous != previous:
+            raise IntegrityError(f"{archive.place}: the batch before {name} is not what was sealed", "run verify")
+        previous = digest(data)
+        yield batch
 
 
 def lines(archive: Archive, batch: Manifest) -> Iterator[bytes]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import signal
 import sqlite3
 import sys
 from typing import NoReturn
 
 from forwarder import __version__
-from forwarder.cli import deliver, forward, init, rebuild, setup, status, verify
+from forwarder.cli import common, deliver, diff, forward, init, rebuild, setup, status, verify
 from forwarder.errors import Exit, ForwarderError
 from forwarder.terminal import complain
 
 EPILOG = """\
 exit codes: 0 fine, 1 integrity failure, 2 usage or configuration, 3 nothing to do,
 65 finished but some input was rejected, 75 temporary failure: run it again.
+`diff` has those of diff: 0 the same, 1 different, 2 trouble.
 
 Every setting has an environment variable and a key in the configuration file;
 `nmap-forwarder init` writes one that explains them all."""
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nmap-forwarder {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in (init, forward, deliver, verify, status, rebuild, setup):
+    for command in (init, forward, deliver, verify, status, diff, rebuild, setup):
         command.add(commands)
     return root
 
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         complain(str(error))
         return int(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        common.drop_output()
         return int(Exit.OK)
     except KeyboardInterrupt:
         complain("interrupted; run it again to go on, nothing is lost")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import Any, Final
 
 from forwarder import state
@@ -73,3 +75,8 @@ def made(values: Settings) -> None:
     if not state.is_made(values["state_dir"]):
         for line in state.init(values):
             complain(f"made {line}")
+
+
+def drop_output() -> None:
+    """Send what is left of the output nowhere, because who read it is gone; else Python complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,6 +38,14 @@ def parse(text: str) -> Ranges | None:
     return Ranges(tuple(first), tuple(last), tuple(text.split(",")))
 
 
+def ports(text: str) -> list[int]:
+    """Return the ports of a list in ascending order; none for text that is none."""
+    found = parse(text)
+    if found is None:
+        return []
+    return [port for low, high in zip(found.first, found.last, strict=True) for port in range(low, high + 1)]
+
+
 def write(ports: Iterable[int]) -> str:
     """Return ports, in any order, as a port list."""
     parts: list[str] = []

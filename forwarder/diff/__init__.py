@@ -1,0 +1,1 @@
+"""What differs between two scans, whether they are files or sealed records."""
