@@ -12,6 +12,7 @@ from forwarder.ecs.context import Context
 from forwarder.ecs.identity import event_id, host_id
 from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.tally import Tally
+from forwarder.ecs.vulnerabilities import Findings
 from forwarder.history import Asset, Change, Seen, see
 from forwarder.nmap.reader import Host
 from forwarder.seal.canonical import encode
@@ -68,12 +69,14 @@ class HostMapper:
     def records(self, host: Host) -> Iterator[bytes]:
         """Yield a host's records as canonical JSON.
 
-        First the ports in nmap's order, then those that are open no more, then the host, then what changed.
+        First the ports in nmap's order, then those that are open no more, then the host, then what changed. What
+        scripts found on a port or the host follows its record.
         """
         subject = _Subject(self._context, host.head)
         ports = PortTally()
         repeated: dict[str, int] = {}
         found: dict[str, Seen] = {}
+        findings = Findings(self._context, host.ordinal, subject.label)
         for port in host.ports():
             ports.add(port)
             name = port.pop("id")
@@ -81,7 +84,7 @@ class HostMapper:
             if self._context.options.all_ports or port.get("state") not in UNREMARKABLE:
                 if port_seen := changes.seen(port, subject.timestamp, self._context.scan_id):
                     found[port_seen[0]] = port_seen[1]
-                yield fit.line(self._port(subject, host.ordinal, port, name, n))
+                yield from findings.lines(self._port(subject, host.ordinal, port, name, n), name)
         body = host.body()
         record = self._host(subject, host, body, ports)
         differences = self._compare(subject, record, found)
@@ -90,7 +93,7 @@ class HostMapper:
                 port = changes.tombstone(change.port, change)
                 n = repeated.get(change.port, -1) + 1
                 yield fit.line(self._port(subject, host.ordinal, port, change.port, n))
-        yield fit.line(record)
+        yield from findings.lines(record)
         source = subject.time["source"]
         for change in differences:
             yield changes.record(self._context, change, subject.timestamp, source, subject.facts, host.ordinal)
