@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from ipaddress import IPv6Address, ip_address
-from typing import Final
+from collections.abc import Iterable, Iterator
+from socket import AF_INET, AF_INET6, inet_pton
+from typing import Any, Final
 
 import orjson
 
 from forwarder.history import NETWORK, Asset, Seen
-from forwarder.nmap.targets import Address, Range
+from forwarder.nmap.targets import Range
 
+IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
+"""Begins an IPv4 address among IPv6 ones (RFC 4291, 2.5.5.2)."""
 COLUMNS: Final = "vantage, host_id, ip, name, up, time, scan_id, ports"
 
 
@@ -47,14 +49,11 @@ class Assets:
         row = self._db.execute(query, (vantage, host_id)).fetchone()
         return _asset(row) if row else None
 
-    def put(self, asset: Asset) -> None:
-        """Remember an asset."""
-        number = _number(ip_address(asset.ip)) if asset.ip else None
-        row = (asset.vantage, asset.host_id, asset.ip, asset.name, asset.up, asset.time, asset.scan_id)
-        ports = orjson.dumps({name: list(seen) for name, seen in asset.ports.items()})
-        self._db.execute(
+    def put(self, assets: Iterable[Asset]) -> None:
+        """Remember assets."""
+        self._db.executemany(
             f"INSERT OR REPLACE INTO asset ({COLUMNS}, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (*row, ports, number),
+            map(_row, assets),
         )
 
     def up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
@@ -63,7 +62,7 @@ class Assets:
             f"SELECT {COLUMNS} FROM asset WHERE vantage = ? AND number BETWEEN ? AND ? AND up "  # noqa: S608
             "ORDER BY number"
         )
-        for row in self._db.execute(query, (vantage, *map(_number, addresses))).fetchall():
+        for row in self._db.execute(query, (vantage, *(_number(str(address)) for address in addresses))).fetchall():
             yield _asset(row)
 
     def count(self) -> int:
@@ -72,9 +71,17 @@ class Assets:
         return int(self._db.execute(query, (len(NETWORK), NETWORK)).fetchone()[0])
 
 
-def _number(address: Address) -> bytes:
+def _number(address: str) -> bytes | None:
     """Return what addresses of both versions are ordered by."""
-    return (address if isinstance(address, IPv6Address) else IPv6Address(f"::ffff:{address}")).packed
+    if not address:
+        return None
+    return inet_pton(AF_INET6, address) if ":" in address else IPV4_MAPPED + inet_pton(AF_INET, address)
+
+
+def _row(asset: Asset) -> tuple[Any, ...]:
+    row = (asset.vantage, asset.host_id, asset.ip, asset.name, asset.up, asset.time, asset.scan_id)
+    ports = orjson.dumps({name: list(seen) for name, seen in asset.ports.items()})
+    return (*row, ports, _number(asset.ip))
 
 
 def _asset(row: tuple[str, str, str, str, int, str, str, bytes]) -> Asset:

@@ -155,8 +155,7 @@ class Batcher:
     def _remember(self) -> None:
         for scan in self._scans.values():
             self._state.ledger.set_scan(scan)
-        for asset in self._assets.values():
-            self._state.ledger.assets.put(asset)
+        self._state.ledger.assets.put(self._assets.values())
         for raw_sha256 in self._finished:
             self._state.ledger.finish_input(raw_sha256, "read")
         self._scans, self._assets, self._finished = {}, {}, []

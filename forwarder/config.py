@@ -118,16 +118,23 @@ def _networks(value: Any) -> tuple[str, ...]:
         raise ValueError("networks in CIDR notation") from None
 
 
+A_URL: Final = "a URL such as https://elasticsearch.example:9200"
+
+
 def _urls(value: Any) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     found = []
     for item in items:
-        parts = urlsplit(_text(item).strip())
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("a URL such as https://elasticsearch.example:9200")
-        if parts.username is not None or parts.password is not None:
+        try:
+            parts = urlsplit(_text(item).strip())
+            port = parts.port
+        except ValueError:
+            raise ValueError(A_URL) from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "," in item or parts.query or parts.fragment:
+            raise ValueError(A_URL)
+        if "@" in item:
             raise ValueError("a URL without a user in it (there are keys for user and password)")
-        netloc = parts.netloc if parts.port else f"{parts.netloc}:{ELASTICSEARCH_PORT}"
+        netloc = parts.netloc if port else f"{parts.netloc.removesuffix(':')}:{ELASTICSEARCH_PORT}"
         found.append(parts._replace(netloc=netloc).geturl())
     return tuple(found)
 
@@ -215,6 +222,8 @@ KEYS: Final = (
         "Days that Elasticsearch keeps documents, set by setup; 0: for ever. The archive keeps everything.",
     ),
 )
+MAY_HOLD_SECRETS: Final = frozenset({"elasticsearch.url"})
+"""Keys that people put a password into, although they should not; then a wrong value is not shown."""
 BY_NAME: Final = {key.name: key for key in KEYS}
 
 
@@ -253,7 +262,7 @@ class Settings(Mapping[str, Any]):
             try:
                 self._values[key.name] = key.check(value)
             except ValueError as error:
-                shown = "…" if key.secret or "without a user" in str(error) else repr(value)
+                shown = "…" if key.secret or (key.name in MAY_HOLD_SECRETS and "@" in str(value)) else repr(value)
                 raise UsageError(f"{key.name} = {shown} ({source}) must be {error}") from None
         self._values["state_dir"] = self["state_dir"] or default_state_dir(environment)
         self._values["archive"] = self["archive"] or self["state_dir"] / "archive"

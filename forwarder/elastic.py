@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -46,27 +47,30 @@ def connect(settings: Settings) -> Elasticsearch:
     Raises:
         UsageError: the settings do not go together, or a file that they name cannot be read.
     """
-    from elastic_transport import JsonSerializer, Serializer  # noqa: PLC0415
-    from elasticsearch import Elasticsearch  # noqa: PLC0415
+    from elastic_transport import JsonSerializer, Serializer, TextSerializer  # noqa: PLC0415
+    from elasticsearch import Elasticsearch, ElasticsearchWarning  # noqa: PLC0415
 
     class Json(JsonSerializer):
         """Replies are read by orjson."""
 
         def json_loads(self, data: bytes) -> Any:
+            """Read a reply."""
             return orjson.loads(data)
 
     class Bytes(Serializer):
         """Bulk bodies are sent as they are, compressed by us; the client's own way costs ten times as much."""
 
         def dumps(self, data: Any) -> bytes:
+            """Pass a body on."""
             return bytes(data)
 
+    warnings.simplefilter("ignore", ElasticsearchWarning)  # what a server thinks of its own setup
     options: dict[str, Any] = {
         "request_timeout": settings["elasticsearch.timeout"] or None,
         "max_retries": 0,
         "retry_on_status": (),
         "connections_per_node": settings["elasticsearch.connections"],
-        "serializers": {JSON: Json(), NDJSON: Bytes()},
+        "serializers": {JSON: Json(), NDJSON: Bytes(), "application/*": TextSerializer()},  # of a proxy's own pages
     }
     options |= _who(settings)
     if settings["elasticsearch.cloud_id"]:
@@ -97,8 +101,10 @@ def _who(settings: Settings) -> dict[str, Any]:
             "elasticsearch.user and its password need each other",
             "give the password by NMAP_FORWARDER_ELASTICSEARCH_PASSWORD or elasticsearch.password_file",
         )
-    if any(not character.isprintable() or character == " " for character in api_key):
-        raise UsageError("the API key for Elasticsearch holds a space or control character", "give it as one line")
+    if any(not "!" <= character <= "~" for character in api_key):
+        raise UsageError(
+            "the API key for Elasticsearch holds a space, or what is no ASCII", "give it as one line, Base64 of id:key"
+        )
     return {"api_key": api_key} if api_key else {"basic_auth": (user, password)} if user else {}
 
 
@@ -121,6 +127,11 @@ def _trust(settings: Settings) -> dict[str, Any]:
     return {"ca_certs": str(path)} if path else {}
 
 
+def other_nodes(client: Elasticsearch) -> Elasticsearch:
+    """Return a client that asks each node before it gives up, for requests that can be sent twice."""
+    return client.options(max_retries=len(client.transport.node_pool) - 1)
+
+
 def check(client: Elasticsearch, where: str) -> None:
     """Make sure that what answers is an Elasticsearch that is new enough.
 
@@ -132,18 +143,24 @@ def check(client: Elasticsearch, where: str) -> None:
     from elasticsearch.exceptions import UnsupportedProductError  # noqa: PLC0415
 
     try:
-        reply = client.perform_request(
+        reply = other_nodes(client).perform_request(
             "GET", "/_nodes/_local?filter_path=nodes.*.version", headers={"accept": f"{JSON}; compatible-with=8"}
         )
-        versions = [node["version"] for node in reply.body["nodes"].values()]
+        versions = [(node["version"], _major_minor(node["version"])) for node in reply.body["nodes"].values()]
     except (ApiError, TransportError, UnsupportedProductError) as error:
         raise explain(error, where) from None
-    except (KeyError, TypeError, AttributeError):
-        raise UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url") from None
-    for version in versions:
-        if tuple(map(int, version.split("-")[0].split(".")[:2])) < OLDEST:
+    except (KeyError, TypeError, AttributeError, ValueError):
+        versions = []
+    if not versions:
+        raise UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url")
+    for version, number in versions:
+        if number < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise UsageError(f"{where} is Elasticsearch {version}", f"nmap-forwarder needs {oldest} or later")
+
+
+def _major_minor(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split("-", maxsplit=1)[0].split(".")[:2]))
 
 
 def explain(error: Exception, where: str) -> ForwarderError:
@@ -151,8 +168,9 @@ def explain(error: Exception, where: str) -> ForwarderError:
     from elastic_transport import ConnectionError as Unreachable  # noqa: PLC0415
     from elastic_transport import ConnectionTimeout, SerializationError, TlsError  # noqa: PLC0415
     from elasticsearch import ApiError  # noqa: PLC0415
+    from elasticsearch.exceptions import UnsupportedProductError  # noqa: PLC0415
 
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError) and not isinstance(error, UnsupportedProductError):
         return explain_status(error.meta.status, reason(error.body), where)
     if isinstance(error, TlsError) or "CERTIFICATE_VERIFY" in str(error) or "ingerprint" in str(error):
         return UsageError(
@@ -165,7 +183,7 @@ def explain(error: Exception, where: str) -> ForwarderError:
         return TemporaryError(f"{where} cannot be reached ({_short(error)})", "run it again, nothing is lost")
     if isinstance(error, SerializationError):
         return UsageError(f"{where} does not answer like Elasticsearch", "check elasticsearch.url")
-    return UsageError(f"{where} is not Elasticsearch ({_short(error)})", "check elasticsearch.url")
+    return UsageError(f"{where} is not Elasticsearch", "check elasticsearch.url")
 
 
 def explain_status(status: int, why: str, where: str) -> ForwarderError:
@@ -195,7 +213,5 @@ def reason(body: Any) -> str:
 
 def _short(error: Exception) -> str:
     """Return an exception's own words in one line."""
-    causes = getattr(error, "errors", None)
-    cause = causes[0] if causes else error
-    text = " ".join(str(cause).split())
+    text = " ".join(str(getattr(error, "message", error)).split())  # as a text, a transport's error hides its cause
     return text.rpartition("object at ")[2].partition(">: ")[2] or text[:SHOWN]

@@ -108,19 +108,18 @@ def see(known: Callable[[str], Asset | None], sight: Sight) -> tuple[list[Asset]
         known: gives an asset of the sight's vantage point by its host_id.
         sight: what a scan says of a host.
     """
-    asset, changes = compare(known(sight.asset.host_id), sight)
+    before = known(sight.asset.host_id)
+    asset, changes = compare(before, sight)
     if asset is None:
         return [], []
-    if not sight.network:
+    if before or not sight.network:  # then the network is known, too
         return [asset], changes
     now, name = sight.asset, NETWORK + sight.network
     network = known(name)
     if network is None:
         network = Asset(now.vantage, name, "", sight.network, up=True, time=now.time, scan_id=now.scan_id)
-        return [asset, network], [change for change in changes if change.action != "host-new"]
-    if network.scan_id == now.scan_id:
-        changes = [change for change in changes if change.action != "host-new" or change.before]
-    return [asset], changes
+        return [asset, network], []
+    return [asset], changes if network.scan_id != now.scan_id else []
 
 
 def compare(before: Asset | None, sight: Sight) -> tuple[Asset | None, list[Change]]:

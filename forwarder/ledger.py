@@ -293,6 +293,16 @@ class Ledger:
         """Forget the refusals of a batch, because it is delivered anew."""
         self._db.execute("DELETE FROM dead_letter WHERE batch = ?", (batch,))
 
+    def refused_of(self, batch: int) -> frozenset[int]:
+        """Return the event.sequence of a batch's refused records."""
+        rows = self._db.execute("SELECT sequence FROM dead_letter WHERE batch = ?", (batch,))
+        return frozenset(sequence for (sequence,) in rows)
+
+    def retry_refused(self) -> None:
+        """Have the refused records of batches that are delivered sent again."""
+        wanted = "state = 'delivered' AND sequence IN (SELECT batch FROM dead_letter)"
+        self._db.execute(f"UPDATE batch SET state = 'anchored' WHERE {wanted}")  # noqa: S608 - our own words
+
     def dead_letters(self, most: int = -1) -> list[DeadLetter]:
         """Return the newest refused records, by default all."""
         rows = self._db.execute("SELECT * FROM dead_letter ORDER BY sequence DESC LIMIT ?", (most,))
@@ -330,7 +340,9 @@ class Ledger:
         """Return how many inputs, batches and their records are in each state, and dead letters by status."""
         inputs = dict(self._db.execute("SELECT state, count(*) FROM input GROUP BY state").fetchall())
         batches = dict(self._db.execute("SELECT state, count(*) FROM batch GROUP BY state").fetchall())
-        records = dict(self._db.execute("SELECT state, sum(records) FROM batch GROUP BY state").fetchall())
+        # where some records were refused, the others are there, also while these are on their way again
+        state = "CASE WHEN sequence IN (SELECT batch FROM dead_letter) THEN 'delivered' ELSE state END"
+        records = dict(self._db.execute(f"SELECT {state} AS s, sum(records) FROM batch GROUP BY s").fetchall())  # noqa: S608
         letters = dict(self._db.execute("SELECT status, count(*) FROM dead_letter GROUP BY status").fetchall())
         return {"inputs": inputs, "batches": batches, "records": records, "dead_letters": letters}
 

@@ -62,26 +62,26 @@ class RecordWriter:
     @property
     def count(self) -> int:
         """Records written."""
-        return len(self._leaves)
+        return len(self._leaves) + len(self._waiting)
 
     @property
     def full(self) -> bool:
         """Tell whether the batch has to be cut."""
-        return len(self._leaves) >= MAX_RECORDS or self._raw_bytes + self._waiting_bytes >= MAX_RAW_BYTES
+        return self.count >= MAX_RECORDS or self._raw_bytes + self._waiting_bytes >= MAX_RAW_BYTES
 
     def add(self, line: bytes) -> None:
         """Write one record, given as canonical JSON."""
-        self._leaves.append(sha256(b"\x00" + line).digest())
-        time = line[TIMESTAMP]
-        self._earliest, self._latest = min(self._earliest, time), max(self._latest, time)
         self._waiting.append(line)
         self._waiting_bytes += len(line) + 1
         if self._waiting_bytes >= CHUNK:
             self._compress()
 
     def _compress(self) -> None:
-        """Compress what was gathered; record by record it would take twice the time."""
+        """Hash and compress what was gathered; record by record it would take twice the time."""
         if self._waiting:
+            self._leaves += map(merkle.leaf_hash, self._waiting)
+            times = {line[TIMESTAMP] for line in self._waiting}
+            self._earliest, self._latest = min(self._earliest, *times), max(self._latest, *times)
             data = b"\n".join(self._waiting) + b"\n"
             self._raw.update(data)
             self._raw_bytes += len(data)

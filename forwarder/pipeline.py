@@ -96,7 +96,7 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
 
 
 def redeliver(state: State, settings: Settings, listener: Listener, *, refused: bool) -> Outcome:
-    """Deliver what earlier runs left; with `refused` also the batches that hold refused records.
+    """Deliver what earlier runs left; with `refused` also the records that were refused.
 
     Raises:
         IntegrityError: the archive is not as we left it.
@@ -104,8 +104,7 @@ def redeliver(state: State, settings: Settings, listener: Listener, *, refused: 
     recover(state)
     outcome = Outcome()
     if refused:
-        for letter in state.ledger.dead_letters():
-            state.ledger.set_batch_state(letter.batch, "delivering")
+        state.ledger.retry_refused()
     deliver(state, settings, outcome, listener)
     return outcome
 
@@ -270,7 +269,7 @@ def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listen
         client = elastic.connect(settings)
         elastic.check(client, where)
         output = ElasticsearchOutput(client, settings)
-        listener.delivering(where, sum(batch.records for batch in batches))
+        listener.delivering(where, sum(len(state.ledger.refused_of(b.sequence)) or b.records for b in batches))
         for batch in batches:
             deliver_batch(batch, state, settings, output, outcome, listener)
     except ForwarderError as error:
@@ -281,30 +280,44 @@ def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listen
 def deliver_batch(
     batch: Batch, state: State, settings: Settings, output: Output, outcome: Outcome, listener: Listener
 ) -> None:
-    """Send one batch; while it is in flight, documents of it that are there already are taken for ours."""
+    """Send one batch; while it is in flight, documents of it that are there already are taken for ours.
+
+    Of a batch with refused records only these are sent again: the others were taken, and whether they are there is
+    known to the server only until their data stream begins its next index.
+    """
     ledger = state.ledger
-    ledger.set_batch_state(batch.sequence, "delivering")
     manifest = records.manifest(state.archive, batch.sequence, batch.manifest_sha256)
     agent = (state.agent_id, settings["observer.name"])
     splicer = Splicer(manifest, batch.manifest_sha256, state.archive.kind, agent)
-    documents = (splicer.document(line, index) for index, line in enumerate(records.lines(state.archive, manifest)))
+    again = ledger.refused_of(batch.sequence)
+    documents = (
+        splicer.document(line, index)
+        for index, line in enumerate(records.lines(state.archive, manifest))
+        if not again or batch.first_record + index in again
+    )
+    ledger.set_batch_state(batch.sequence, "delivering")
     refused: list[DeadLetter] = []
-    for result in output.deliver(documents, resumed=batch.state == "delivering"):
-        outcome.delivered += result.created + result.known
-        listener.progressed(result.created + result.known + len(result.rejected))
-        for item in result.rejected:
-            document = item.document
-            refused.append(
-                DeadLetter(document.sequence, batch.sequence, document.id, document.stream, item.status, item.reason)
-            )
+    try:
+        for result in output.deliver(documents, resumed=batch.state == "delivering"):
+            outcome.delivered += result.created + result.known
+            listener.progressed(result.created + result.known + len(result.rejected))
+            for item in result.rejected:
+                document = item.document
+                refused.append(
+                    DeadLetter(
+                        document.sequence, batch.sequence, document.id, document.stream, item.status, item.reason
+                    )
+                )
+    finally:  # also when the rest has to wait: then the next attempt cannot tell what is planted from what is ours
+        for status, count in Counter(letter.status for letter in refused).items():
+            why = next(letter.reason for letter in refused if letter.status == status)
+            line = f"{output.place} refuses {count} records of batch {batch.sequence} ({status}: {why})"
+            _reject(line, outcome, listener)
     with ledger.transaction():
         ledger.remove_dead_letters(batch.sequence)
         for letter in refused:
             ledger.add_dead_letter(letter)
         ledger.set_batch_state(batch.sequence, "delivered")
-    for (status, reason), count in Counter((letter.status, letter.reason) for letter in refused).items():
-        line = f"{output.place} refuses {count} records of batch {batch.sequence} ({status}: {reason})"
-        _reject(line, outcome, listener)
 
 
 def tidy(state: State) -> None:

@@ -64,7 +64,7 @@ class _Replay:
         ):
             asset = self._assets.get(nmap["scan"]["vantage"], record["host"]["id"])
             if asset:
-                self._assets.put(gone(asset, record["@timestamp"], nmap["scan"]["id"])[0])
+                self._assets.put([gone(asset, record["@timestamp"], nmap["scan"]["id"])[0]])
 
     def _of(self, nmap: dict[str, Any]) -> None:
         """Forget the ports of another host: it was cut, or is known by now."""
@@ -89,5 +89,4 @@ class _Replay:
         network = next(iter(nmap.get("target", {}).get("network", ())), "")
         sight = changes.sight(scan["vantage"], scan["id"], time, facts, body, network, scanned, ports)
         if sight:
-            for asset in see(lambda host_id: self._assets.get(scan["vantage"], host_id), sight)[0]:
-                self._assets.put(asset)
+            self._assets.put(see(lambda host_id: self._assets.get(scan["vantage"], host_id), sight)[0])

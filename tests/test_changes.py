@@ -2,7 +2,7 @@
 
 import pytest
 
-from forwarder import rebuild, state
+from forwarder import pipeline, rebuild, state
 from forwarder.ecs.check import problems
 
 HEAD = (
@@ -198,3 +198,59 @@ def test_the_table_is_made_again_from_the_archive(story):
         assert rebuild.catch_up(opened.ledger, opened.archive) == 4
     assert story.table() == before
     assert story.forwarder.verify().findings == []
+
+
+def test_rebuild_is_a_command(story):
+    story.scan(("10.9.0.1", port(22), {}))
+    story.scan(("10.9.0.1", port(22), {}), ("10.9.0.2", port(22), {}))
+    before = story.table()
+    result = story.forwarder.command("rebuild")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.startswith(b"2 hosts known from 2 batches in ")
+    assert story.table() == before
+
+
+def test_a_batch_that_is_cut_between_a_host_and_its_changes_goes_on_with_them(story, monkeypatch):
+    """The history of a host is only kept with its last record, so that what is made again is the same."""
+    story.scan(("10.9.0.1", port(22), port(23), port(24), {}), ("10.9.0.2", port(1), {}))
+    monkeypatch.setattr("forwarder.outbox.MAX_RECORDS", 2)
+    records = story.scan(("10.9.0.1", port(22), port(25), {}), ("10.9.0.2", {}))
+    assert actions(records) == [
+        ("port-opened", 25), ("port-closed", 23), ("port-closed", 24), ("port-closed", 1)
+    ]  # fmt: skip
+    before = story.table()
+    with state.opened(story.forwarder.settings) as opened:
+        opened.ledger.assets.reflect(0)
+        rebuild.catch_up(opened.ledger, opened.archive)
+    assert story.table() == before
+    assert story.forwarder.verify().findings == []
+
+
+def test_a_run_that_is_killed_anywhere_tells_the_same_changes(story, monkeypatch):
+    """Stopped after any number of its batches, the next run goes on as if nothing had happened."""
+    whole = Story(type(story.forwarder)(story.forwarder.directory / "whole"))
+    first = (("10.9.0.1", port(22), port(23), {}), ("10.9.0.2", port(1), {}), ("10.9.0.3", port(1), {}))
+    second = (("10.9.0.1", port(22), port(80), {}), ("10.9.0.4", port(9), {}))
+    whole.scan(*first)
+    expected = {record["event"]["id"] for record in whole.scan(*second)}
+    monkeypatch.setattr("forwarder.outbox.MAX_RECORDS", 1)
+    for stop in range(2, 14):  # the first call is recovery's
+        box = Story(type(story.forwarder)(story.forwarder.directory / f"{stop}"))
+        box.scan(*first)
+        before = len(box.forwarder.records())
+        sealed = []
+
+        def anchor(opened, stop=stop, sealed=sealed, real=pipeline.anchor):
+            sealed.append(1)
+            if len(sealed) == stop:
+                raise KeyboardInterrupt
+            real(opened)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, "anchor", anchor)
+            with pytest.raises(KeyboardInterrupt):
+                box.scan(*second)
+        assert not box.forwarder.forward().rejected
+        found = [record["event"]["id"] for record in box.forwarder.records()[before:]]
+        assert len(found) == len(expected)
+        assert set(found) == expected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Final
 
 import zstandard
@@ -41,7 +40,8 @@ def manifest(archive: Archive, sequence: int, expected: str) -> Manifest:
 def lines(archive: Archive, batch: Manifest) -> Iterator[bytes]:
     """Yield the records of a batch, without their newlines.
 
-    The stored bytes are hashed first, all of them, so that nothing that was changed is ever passed on.
+    The stored bytes are read once and hashed, all of them, before any is used: nothing that was changed is ever passed
+    on, also when it is changed meanwhile. A batch is small enough for that.
 
     Raises:
         IntegrityError: the archive does not have them, or something else in their place.
@@ -50,17 +50,13 @@ def lines(archive: Archive, batch: Manifest) -> Iterator[bytes]:
         return
     name = batch.records.name
     try:
-        with archive.open(name) as file:
-            state = sha256()
-            while data := file.read(CHUNK):
-                state.update(data)
-        if state.hexdigest() != batch.records.stored_sha256:
-            raise IntegrityError(f"{archive.place}: {name} is not what was sealed", "run verify")
-        with archive.open(name) as file:
-            reader = zstandard.ZstdDecompressor().stream_reader(file)
-            rest = b""
-            while data := reader.read(CHUNK):
-                *whole, rest = (rest + data).split(b"\n")
-                yield from whole
+        data = archive.read(name, batch.records.stored_bytes)
     except FileNotFoundError:
         raise IntegrityError(f"{archive.place}: {name} is missing", "run verify") from None
+    if digest(data) != batch.records.stored_sha256:
+        raise IntegrityError(f"{archive.place}: {name} is not what was sealed", "run verify")
+    reader = zstandard.ZstdDecompressor().stream_reader(data)
+    rest = b""
+    while chunk := reader.read(CHUNK):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole

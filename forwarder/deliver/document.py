@@ -66,7 +66,8 @@ class Splicer:
             IntegrityError: the line is no record of ours.
         """
         stream = STREAM.search(line)
-        identity = ID.search(line, line.find(EVENT))
+        event = line.find(EVENT)
+        identity = ID.search(line, event) if event > 0 else None
         if not stream or not identity or not line.endswith(b"}"):
             raise IntegrityError(
                 f"record {index} of batch {self._manifest.sequence} is none that can be delivered", "run verify"

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import gzip
 import random
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from threading import Event
@@ -113,16 +112,18 @@ class ElasticsearchOutput(Output):
 
     def deliver(self, documents: Iterable[Document], *, resumed: bool = False) -> Iterator[Outcome]:
         """Send documents; see `Output.deliver`."""
-        waiting: deque[Future[Outcome]] = deque()
+        waiting: set[Future[Outcome]] = set()
         self._stop.clear()
         with ThreadPoolExecutor(self._connections) as pool:
             try:
                 for part in self._parts(documents, maybe=resumed):
-                    waiting.append(pool.submit(self._send, part))
-                    if len(waiting) > self._connections:
-                        yield waiting.popleft().result()
+                    waiting.add(pool.submit(self._send, part))
+                    while len(waiting) > self._connections:  # the first that is done: one that waits must not hide
+                        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)  # that another failed for good
+                        yield from (future.result() for future in done)
                 while waiting:
-                    yield waiting.popleft().result()
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
             finally:  # when one request fails for good, the others stop waiting for better times
                 self._stop.set()
                 for future in waiting:
@@ -154,7 +155,7 @@ class ElasticsearchOutput(Output):
 
         outcome = Outcome()
         parts = [whole]
-        while parts:
+        while parts and not self._stop.is_set():
             part = parts.pop()
             attempts = Retrying(
                 retry=retry_if_exception_type(_LaterError),
@@ -193,7 +194,7 @@ class ElasticsearchOutput(Output):
         try:
             reply = self._client.perform_request("POST", PATH, headers=headers, body=body)
             items = [item["create"] for item in reply.body["items"]]
-            whole = len(items) == len(part.documents)
+            whole = len(items) == len(part.documents) and all(isinstance(item["status"], int) for item in items)
         except ApiError as error:
             status = error.meta.status
             if status in {BAD_REQUEST, TOO_LARGE}:
@@ -221,7 +222,7 @@ class ElasticsearchOutput(Output):
     def _judge(self, part: _Part, items: list[dict[str, Any]], outcome: Outcome) -> None:
         """Give each document its outcome; keep in the part what is to be sent again."""
         again: list[Document] = []
-        why = ""
+        why, broken = "", False
         for document, item in zip(part.documents, items, strict=True):
             status = item["status"]
             if status == CREATED and item.get("failure_store") != "used":
@@ -235,6 +236,7 @@ class ElasticsearchOutput(Output):
                 outcome.rejected.append(Rejected(document, status, why_not))
             elif status == elastic.TOO_MANY or status >= elastic.SERVER_ERROR:
                 again.append(document)
+                broken = broken or status != elastic.TOO_MANY
                 why = f"{status}: {elastic.reason(item)}"
             elif status == elastic.NOT_FOUND:
                 raise UsageError(
@@ -247,6 +249,7 @@ class ElasticsearchOutput(Output):
                 outcome.rejected.append(Rejected(document, status, elastic.reason(item)))
         if again:
             part.documents = again
+            part.maybe = part.maybe or broken  # a shard may have taken it before it failed
             problem = TemporaryError(f"{self._place} puts documents off ({why})", "run it again, nothing is lost")
             raise _LaterError(problem)
 

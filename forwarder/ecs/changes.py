@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from forwarder.ecs import fit
 from forwarder.ecs.context import Context
-from forwarder.ecs.identity import event_id
+from forwarder.ecs.identity import EventId
 from forwarder.ecs.ports import PROTOCOLS
 from forwarder.history import OPEN, Asset, Change, Seen, Sight
 from forwarder.nmap.values import IPV4
@@ -124,7 +124,7 @@ def record(
             "action": change.action,
             "category": ["host", "network"] if change.port else ["host"],
             "dataset": "nmap.change",
-            "id": event_id(context.scan_id, "change", "" if ordinal is None else ordinal, key),
+            "id": EventId(context.scan_id, "change")("" if ordinal is None else ordinal, key),
         },
         "host": facts,
         "message": f"{subject} {WORDS[change.action]}{_how(change)}",

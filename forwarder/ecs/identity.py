@@ -8,9 +8,20 @@ SCHEME = "nmap-forwarder/id/v1"
 HOST_SCHEME = "nmap-forwarder/host/v1"
 
 
-def event_id(scan_id: str, dataset: str, ordinal: int | str = "", port: str = "", n: int = 0) -> str:
-    """Return event.id, hex: the same content has the same id, whenever and wherever it is read."""
-    return sha256(f"{SCHEME}\n{scan_id}\n{dataset}\n{ordinal}\n{port}\n{n}".encode()).hexdigest()
+class EventId:
+    """Makes event.id for the records of one dataset of a scan.
+
+    The same content has the same id, whenever and wherever it is read.
+    """
+
+    def __init__(self, scan_id: str, dataset: str) -> None:
+        self._begun = sha256(f"{SCHEME}\n{scan_id}\n{dataset}\n".encode())
+
+    def __call__(self, ordinal: int | str = "", port: str = "", n: int = 0) -> str:
+        """Return the id, hex."""
+        state = self._begun.copy()
+        state.update(f"{ordinal}\n{port}\n{n}".encode())
+        return state.hexdigest()
 
 
 def host_id(vantage: str, ip: str, mac: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Final
 
 from orjson import Fragment
@@ -34,9 +35,9 @@ class PortTally:
 
     def __init__(self) -> None:
         self.listed = 0
-        self._open: dict[str, list[int]] = {}
-        self._groups: dict[tuple[str, str, str], list[int]] = {}
-        self._numbers: dict[str, list[int]] = {}
+        self._open: defaultdict[str, list[int]] = defaultdict(list)
+        self._groups: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
+        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
 
     def add(self, port: dict[str, Any]) -> None:
         """Count one port that nmap lists."""
@@ -44,11 +45,11 @@ class PortTally:
         number, protocol, state = port.get("number"), port.get("protocol", ""), port.get("state", "")
         if number is None:
             return
-        self._numbers.setdefault(protocol, []).append(number)
+        self._numbers[protocol].append(number)
         if state == "open" and protocol in PROTOCOLS:
-            self._open.setdefault(protocol, []).append(number)
+            self._open[protocol].append(number)
         elif state in UNREMARKABLE:
-            self._groups.setdefault((state, protocol, port.get("reason", "")), []).append(number)
+            self._groups[state, protocol, port.get("reason", "")].append(number)
 
     @property
     def open_count(self) -> int:
@@ -100,7 +101,7 @@ class PortTally:
             entries.append(_group(state=state, count=group.get("count")))
         if alone and scanned.only and (whole := ranges.parse(scanned.only["ports"])):
             protocol = scanned.only.get("protocol", "")
-            rest = ranges.without(whole, self._numbers.get(protocol, []))
+            rest = ranges.without(whole, self._numbers[protocol])
             if rest:
                 entries[-1] |= {"ports": rest, "protocol": protocol, "derived": True}
         return entries

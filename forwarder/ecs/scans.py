@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from forwarder.ecs import fit
 from forwarder.ecs.context import Context
-from forwarder.ecs.identity import event_id
+from forwarder.ecs.identity import EventId
 from forwarder.ecs.tally import Tally
 from forwarder.nmap import ranges
 
@@ -30,7 +30,7 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
     """
     document = context.document
     facts = dict(document.run.facts)
-    identity = event_id(context.scan_id, "scan", n=document.length)
+    identity = EventId(context.scan_id, "scan")(n=document.length)
     outcome = "unknown" if document.cut else "failure" if facts.get("exit") == "error" else "success"
     event: dict[str, Any] = {
         "action": {"unknown": "scan-incomplete", "failure": "scan-failed", "success": "scan-completed"}[outcome],

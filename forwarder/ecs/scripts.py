@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from forwarder.ecs import fit
 from forwarder.nse import smb
 from forwarder.nse.finding import Finding
 from forwarder.nse.registry import read
@@ -46,7 +47,7 @@ def _port(record: dict[str, Any], facts: dict[str, dict[str, Any]]) -> None:
     if certificate := facts.get("certificate"):
         record["tls"] = {"server": _server(certificate)}
         if digest := certificate.get("hash", {}).get("sha256"):
-            record["related"] = {**record["related"], "hash": [digest]}
+            record["related"] = fit.opened(record["related"]) | {"hash": [digest]}
 
 
 def _server(certificate: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from forwarder.ecs import fit, scripts
 from forwarder.ecs.context import Context
-from forwarder.ecs.identity import event_id
+from forwarder.ecs.identity import EventId
 from forwarder.nmap.values import IPV4
 from forwarder.nse.finding import Finding
 
@@ -41,27 +41,26 @@ class Findings:
     def __init__(self, context: Context, ordinal: int, label: str) -> None:
         self._context = context
         self._ordinal = ordinal
+        self._id = EventId(context.scan_id, "vulnerability")
         self._label = label
         self._keys: dict[str, int] = {}
         """Key of event.id → its highest n. Whatever a script names its findings, none has the id of another."""
         self._made = 0
 
-    def lines(self, record: dict[str, Any], port: str = "") -> Iterator[bytes]:
-        """Yield a port or host record, with what scripts found in its fields, and then the records of their findings.
+    def of(self, record: dict[str, Any], port: str = "") -> Iterator[bytes] | None:
+        """Put what scripts found into the fields of a record; return the records of their findings, None for none.
 
         Args:
-            record: the port's or host's, as it is without its scripts.
+            record: of a port or the host, with `nmap.script`.
             port: `<protocol>/<portid>` of a port.
         """
-        found: list[Finding] = []
         related = record["related"]
-        if "script" in record["nmap"]:
-            found = scripts.limited(record, scripts.add(record), MAX_FINDINGS - self._made)
-            self._made += len(found)
-        common = self._common(record) | {"related": related} if found else {}
-        yield fit.line(record)
-        for finding in found:
-            yield fit.line(self._record(common, finding, port))
+        found = scripts.limited(record, scripts.add(record), MAX_FINDINGS - self._made)
+        if not found:
+            return None
+        self._made += len(found)
+        common = self._common(record) | {"related": related}
+        return (fit.line(self._record(common, finding, port)) for finding in found)
 
     def _common(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return the members that all findings of a record share."""
@@ -97,7 +96,7 @@ class Findings:
         place = f"on {port} of {self._label}" if port else f"on {self._label}"
         words = (finding.id, severity, finding.title or finding.product, place)
         return common | {
-            "event": EVENT | {"id": event_id(self._context.scan_id, "vulnerability", self._ordinal, key, n)},
+            "event": EVENT | {"id": self._id(self._ordinal, key, n)},
             "message": " ".join(filter(None, words))[: fit.SHORT],
             "nmap": nmap,
             "vulnerability": self._facts(finding),

@@ -30,6 +30,8 @@ class Host:
         """Place in its document, from 0."""
         self.damage = ""
         """What is wrong with its XML; empty for a sound one."""
+        self.large = frame.kind != "host"
+        """It comes port by port, and each of them may be large."""
         self._element: Element | None = None
         self._parts: Iterator[Frame] = iter(())
         if frame.kind == "host":

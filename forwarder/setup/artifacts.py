@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import orjson
 
-from forwarder import __version__
 from forwarder.ecs.fields import DATASETS, Field, fields, source
 
 PRIORITY: Final = 501
@@ -65,16 +64,17 @@ def artifacts(retention_days: int) -> list[Artifact]:
                 {
                     "template": {
                         "settings": _load("settings.json"),
-                        "lifecycle": {"data_retention": keep} if keep else {},
+                        "lifecycle": {"data_retention": keep} if keep else {"enabled": True},
                     }
-                }
+                },
+                retention_days=retention_days,  # one that was taken away leaves no other trace to compare
             ),
         ),
     ]
     found += [Artifact("index_template", f"logs-nmap.{dataset}", _stream(dataset)) for dataset in DATASETS]
     found.append(Artifact("index_template", LATEST, _latest()))
     found += [
-        Artifact("transform", f"{LATEST}-{dataset}", _transform(dataset, key, keep))
+        Artifact("transform", f"{LATEST}-{dataset}", _transform(dataset, key, retention_days))
         for dataset, key in _load("latest.json").items()
     ]
     return found
@@ -145,7 +145,7 @@ def _latest() -> dict[str, Any]:
     )
 
 
-def _transform(dataset: str, key: list[str], keep: str) -> dict[str, Any]:
+def _transform(dataset: str, key: list[str], retention_days: int) -> dict[str, Any]:
     """Return the transform that keeps the newest document for each thing that documents are about."""
     body: dict[str, Any] = {
         "description": f"The latest state of each {dataset} that nmap-forwarder has seen",
@@ -154,19 +154,20 @@ def _transform(dataset: str, key: list[str], keep: str) -> dict[str, Any]:
         "latest": {"unique_key": key, "sort": "@timestamp"},
         "sync": {"time": {"field": "event.ingested", "delay": "60s"}},
         "frequency": "1m",
-        "_meta": _meta(),
+        "_meta": _meta(retention_days=retention_days),
     }
-    if keep:
-        body["retention_policy"] = {"time": {"field": "@timestamp", "max_age": keep}}
+    if retention_days:
+        body["retention_policy"] = {"time": {"field": "@timestamp", "max_age": f"{retention_days}d"}}
     return body
 
 
-def _stamped(body: dict[str, Any]) -> dict[str, Any]:
-    return body | {"version": VERSION, "_meta": _meta()}
+def _stamped(body: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    return body | {"version": VERSION, "_meta": _meta(**meta)}
 
 
-def _meta() -> dict[str, Any]:
-    return {"managed_by": "nmap-forwarder", "description": f"installed by nmap-forwarder {__version__}"}
+def _meta(**more: Any) -> dict[str, Any]:
+    """Return who made something; nothing that changes with every version, or each upgrade would make all of it anew."""
+    return {"managed_by": "nmap-forwarder", "description": "installed by nmap-forwarder setup"} | more
 
 
 def _load(name: str) -> Any:

@@ -18,6 +18,10 @@ HEADERS: Final = {
 LISTS: Final = {"component_template": "component_templates", "index_template": "index_templates"}
 """Kind → member of the reply that lists what was asked for; it is below the kind's own name there."""
 
+STATE: Final = "state"
+"""Said of a transform that is as it should be, but does not run: somebody stopped it, or setup was cut off before."""
+STANDING: Final = frozenset({"stopped", "stopping", "failed"})
+
 
 class Installer:
     """Installs and checks.
@@ -29,7 +33,7 @@ class Installer:
     """
 
     def __init__(self, client: Elasticsearch, where: str, said: Callable[[str], object]) -> None:
-        self._client = client
+        self._client = elastic.other_nodes(client)
         self._where = where
         self._said = said
 
@@ -42,9 +46,13 @@ class Installer:
         count = 0
         for artifact in wanted:
             found = self._get(artifact)
-            if found is not None and not differences(artifact.body, found):
+            wrong = [] if found is None else self._wrong(artifact, found)
+            if found is not None and not wrong:
                 continue
-            if artifact.kind == "transform":
+            if wrong == [STATE]:
+                self._ask("POST", f"{artifact.path}/_stop?force=true&wait_for_completion=true")  # it may have failed
+                self._ask("POST", f"{artifact.path}/_start")
+            elif artifact.kind == "transform":
                 self._install_transform(artifact, there=found is not None)
             else:
                 self._ask("PUT", artifact.path, artifact.body)
@@ -64,9 +72,18 @@ class Installer:
             found = self._get(artifact)
             if found is None:
                 problems.append(f"{label} is missing")
-            elif wrong := differences(artifact.body, found):
+            elif wrong := self._wrong(artifact, found):
                 problems.append(f"{label} differs in {', '.join(wrong[:3])}")
         return problems
+
+    def _wrong(self, artifact: Artifact, found: dict[str, Any]) -> list[str]:
+        """Return where something installed is not as we want it; a transform must also run."""
+        wrong = differences(artifact.body, found)
+        if artifact.kind == "transform" and not wrong:
+            stats = self._ask("GET", f"{artifact.path}/_stats").get("transforms", [])
+            if any(entry.get("state") in STANDING for entry in stats):
+                return [STATE]
+        return wrong
 
     def _install_transform(self, artifact: Artifact, *, there: bool) -> None:
         """Install and start a transform; one that is there cannot be changed, only made anew. Its index stays."""
@@ -109,7 +126,7 @@ def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
     """
     if isinstance(ours, dict):
         if not isinstance(theirs, dict):
-            return [path or "all"] if ours else []
+            return [path or "all"]
         return [
             line
             for key, value in ours.items()
