@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from hashlib import sha256
 from typing import Any, Final
 
 from forwarder.ecs import fit
@@ -12,6 +10,7 @@ from forwarder.ecs.identity import EventId
 from forwarder.ecs.ports import PROTOCOLS
 from forwarder.history import OPEN, Asset, Change, Seen, Sight
 from forwarder.nmap.values import IPV4
+from forwarder.nse.registry import certificate_sha256
 
 EVENT: Final = {"kind": "event", "module": "nmap", "provider": "nmap", "type": ["change"]}
 WORDS: Final = {
@@ -41,24 +40,10 @@ def seen(port: dict[str, Any], time: str, scan_id: str) -> tuple[str, Seen] | No
         service.get("name", "") if service.get("method") == "probed" else "",
         service.get("product", ""),
         service.get("version", ""),
-        _certificate(script) if script else "",
+        certificate_sha256(script) if script else "",
         time,
         scan_id,
     )
-
-
-def _certificate(script: dict[str, Any]) -> str:
-    """Return the SHA-256 of the certificate that ssl-cert found, hex."""
-    for result in script.get("result", ()):
-        if result["id"] == "ssl-cert":
-            for row in result["table"]:
-                if row.get("key") == "pem":
-                    lines = str(row.get("value", "")).splitlines()
-                    try:
-                        return sha256(b64decode("".join(line for line in lines if "-" not in line))).hexdigest()
-                    except ValueError:
-                        return ""
-    return ""
 
 
 def sight(

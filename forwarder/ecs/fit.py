@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from orjson import Fragment
+from orjson import Fragment, loads
 
 from forwarder.seal.canonical import encode
 from forwarder.seal.manifest import MAX_RECORD_BYTES
@@ -34,6 +34,12 @@ def shared(value: dict[str, Any]) -> dict[str, Any] | Fragment:
     """Return what many records hold as JSON that is written only once; unless it is large, and may have to be cut."""
     data = encode(value)
     return Fragment(data) if len(data) <= SHORT else value
+
+
+def opened(value: dict[str, Any] | Fragment) -> dict[str, Any]:
+    """Return what `shared` gave as a dict that may be added to."""
+    found: dict[str, Any] = loads(encode(value))
+    return found
 
 
 def _halve_largest(record: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from forwarder.ecs.context import Context
 from forwarder.ecs.identity import EventId, host_id
 from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.tally import Tally
+from forwarder.ecs.vulnerabilities import Findings
 from forwarder.history import Asset, Change, Seen, see
 from forwarder.nmap.reader import Host
 from forwarder.seal.canonical import encode
@@ -74,12 +75,14 @@ class HostMapper:
     def records(self, host: Host) -> Iterator[bytes]:
         """Yield a host's records as canonical JSON.
 
-        First the ports in nmap's order, then those that are open no more, then the host, then what changed.
+        First the ports in nmap's order, then those that are open no more, then the host, then what changed. What
+        scripts found on a port or the host follows its record.
         """
         subject = _Subject(self._context, host, self._port_parts)
         ports = PortTally()
         repeated: dict[str, int] = {}
         seen: dict[str, Seen] = {}
+        findings = Findings(self._context, host.ordinal, subject.label)
         all_ports = self._context.options.all_ports
         every = host.ports()
         while some := list(islice(every, 1 if host.large else AT_A_TIME)):
@@ -91,7 +94,11 @@ class HostMapper:
                 if all_ports or port.get("state") not in UNREMARKABLE:
                     if self._known and (known := changes.seen(port, subject.timestamp, self._context.scan_id)):
                         seen[known[0]] = known[1]
-                    found.append(self._port(subject, port, name, n))
+                    found.append(record := self._port(subject, port, name, n))
+                    if "script" in record["nmap"] and (details := findings.of(record, name)):
+                        yield from [fit.line(record) for record in found]
+                        yield from details
+                        found.clear()
             yield from [fit.line(record) for record in found]
         body = host.body()
         record = self._host(subject, host, body, ports)
@@ -101,7 +108,9 @@ class HostMapper:
                 port = changes.tombstone(change.port, change)
                 n = repeated.get(change.port, -1) + 1
                 yield fit.line(self._port(subject, port, change.port, n))
+        details = findings.of(record) if "script" in record["nmap"] else None
         yield fit.line(record)
+        yield from details or ()
         source = subject.time["source"]
         for change in differences:
             yield changes.record(self._context, change, subject.timestamp, source, subject.facts, host.ordinal)

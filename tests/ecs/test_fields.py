@@ -83,7 +83,8 @@ def rows(name: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize("options", [OPTIONS, Options(), Options(all_ports=True, os_accuracy=0)])
 def test_records_keep_to_the_table(name, options):
     found = records((FIXTURES / name).read_bytes(), options)
-    assert {record["event"]["dataset"] for record in found} == {"nmap.port", "nmap.host", "nmap.scan"}
+    made = {"nmap.port", "nmap.host", "nmap.scan"} | ({"nmap.vulnerability"} if name == "rich.xml" else set())
+    assert {record["event"]["dataset"] for record in found} == made
     assert [problem for record in found for problem in problems(record)] == []
 
 
@@ -92,7 +93,7 @@ def test_cut_large_and_bare_records_keep_to_the_table(rich):
     assert [problem for record in rich + bare for problem in problems(record)] == []
 
 
-@pytest.mark.parametrize("dataset", ["scan", "host", "port"])
+@pytest.mark.parametrize("dataset", ["scan", "host", "port", "vulnerability"])
 def test_the_table_says_which_records_have_a_field(rich, dataset):
     had = set()
     for record in rich:

@@ -1,0 +1,1 @@
+"""What NSE scripts found, as facts: one module a family, `registry.read` for them all."""
