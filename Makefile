@@ -34,7 +34,7 @@ unit: $(VENV)/installed tools  ## all tests with coverage
 	rm -f .coverage .coverage.*
 	PATH="$(abspath $(BIN)):$(CACHE)/bin:$$PATH" $(BIN)/coverage run -m pytest tests
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='forwarder/nmap/*,forwarder/ecs/*,forwarder/seal/*,forwarder/verify/*,forwarder/ledger.py,forwarder/pipeline.py' --fail-under=95
+	$(BIN)/coverage report --include='forwarder/nmap/*,forwarder/ecs/*,forwarder/seal/*,forwarder/verify/*,forwarder/diff/*,forwarder/libnmap.py,forwarder/ledger.py,forwarder/pipeline.py' --fail-under=95
 
 bench: $(VENV)/installed  ## compare with python-libnmap on a generated scan
 	$(BIN)/python benchmarks/forward.py

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import importlib.util
 import json
 import os
@@ -9,6 +11,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -199,3 +202,26 @@ def namespace(elastic) -> Iterator[str]:
         with elastic.client() as admin:
             admin.options(ignore_status=404).indices.delete_data_stream(name=f"logs-nmap.*-{name}")
             admin.options(ignore_status=404).indices.delete_index_template(name=f"*-{name}")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Callable[[], int]]:
+    """Starts a web server on the loopback interface, as often as it is called; returns its port."""
+    running: list[http.server.ThreadingHTTPServer] = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def start() -> int:
+        handler = functools.partial(Quiet, directory=str(tmp_path))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.handle_error = lambda *_: None  # nmap hangs up whenever it likes
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running.append(server)
+        return int(server.server_port)
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()

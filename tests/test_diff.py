@@ -336,10 +336,35 @@ def test_a_sealed_scan_of_the_benchmark_is_the_same_as_its_file(forwarder, run, 
     assert run("diff", f"scan:{scan_id}", forwarder.write("b.xml", changed))[0] == 1
 
 
+@pytest.mark.integration
+def test_real_scans_of_one_more_server(forwarder, run, servers):
+    def nmap(name: str) -> Path:
+        path = forwarder.write(name, "")
+        command = [need("nmap"), "-sT", "-n", "-p", "1-65535", "-oX", str(path), "127.0.0.1"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        return path
+
+    servers()
+    monday = nmap("monday.xml")
+    assert run("diff", monday, monday) == (0, "", "")
+    port = servers()
+    friday = nmap("friday.xml")
+    code, out, _ = run("diff", monday, friday)
+    assert code == 1
+    assert f"-  {port}/tcp closed\n+  {port}/tcp open" in out
+    forwarder.forward(monday, friday)
+    for scan, path in zip(forwarder.records("scan"), sorted([monday, friday]), strict=True):
+        assert run("diff", path, f"scan:{scan['nmap']['scan']['id']}") == (0, "", "")
+
+
 def test_a_sealed_scan_that_grew(forwarder, run):
     whole = generated(6, 3)
     scan = forwarder.write("scan.xml", whole[: whole.index('<address addr="10.0.0.4"')])
     forwarder.forward(scan)
+    scan_id = forwarder.records("scan")[0]["nmap"]["scan"]["id"]
+    code, out, err = run("diff", scan, f"scan:{scan_id}")
+    assert (code, out) == (0, "")
+    assert f"scan:{scan_id}: incomplete scan\n" in err
     other = forwarder.write("other.xml", generated(2, 2, start=5))
     forwarder.forward(other)
     forwarder.forward(forwarder.write("scan.xml", whole))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -73,30 +70,11 @@ def test_the_benchmarks_scan(tmp_path, script):
     assert compare((tmp_path / "scan.xml").read_bytes()) == hosts > 100
 
 
-@pytest.fixture
-def servers(tmp_path):
-    """Ports of two web servers on the loopback interface."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Quiet, directory=tmp_path)
-    running = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
-    for server in running:
-        server.handle_error = lambda *_: None  # nmap hangs up whenever it likes
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield [server.server_port for server in running]
-    for server in running:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize("options", [[], ["-sV", "--version-light", "--script", "http-title,http-headers"]])
 def test_real_scans(servers, tmp_path, options):
     path = tmp_path / "scan.xml"
-    ports = ",".join(map(str, [1, *servers]))
+    ports = ",".join(map(str, [1, servers(), servers()]))
     command = [need("nmap"), "-sT", "-n", "-p", ports, *options, "-oX", str(path), "127.0.0.1"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert compare(path.read_bytes()) == 1
@@ -205,6 +183,18 @@ def empty():
     return first(data).services[0].service_dict.get("product"), read(data)[0][1][0][1][0]["service"].get("product")
 
 
+def repeated_element():
+    data = port('<state reason="reset"/>')
+    found = read(data)[0][1][0][1][0]
+    return vars(first(data).services[0])["_state"], {"state": found["state"], "reason": found["reason"]}
+
+
+def odd_children():
+    data = port('<script id="x" output=""><novelty key="k">1</novelty></script>')
+    (result,) = read(data)[0][1][0][1][0]["script"]["result"]
+    return first(data).services[0].scripts_results[0]["elements"], result["table"]
+
+
 def absent_number():
     return first(of("")).distance, body(of("")).get("distance")
 
@@ -223,6 +213,8 @@ SHOWN = {
     "os_classes": (os_classes, ["router:Old:embedded"], []),
     "bad_value": (bad_value, "none", None),
     "empty": (empty, "", None),
+    "repeated_element": (repeated_element, {"reason": "reset"}, {"state": "open", "reason": "reset"}),
+    "odd_children": (odd_children, {}, [{"key": "k", "table": []}]),
     "absent_number": (absent_number, 0, None),
 }
 """Deviation → (how to see it, what libnmap says, what our reader says)."""
