@@ -103,7 +103,9 @@ def read(script: dict[str, Any]) -> Facts:
     found: Facts = {}
     for result, understand in _understood(script):
         for family, facts in understand(result).items():
-            known = found.setdefault(family, {})
+            known = found.setdefault(family, facts)
+            if known is facts:
+                continue
             for name, value in facts.items():
                 if isinstance(value, list) and name in known:
                     known[name] = list(dict.fromkeys([*known[name], *value]))[: MAX_VALUES + 1]

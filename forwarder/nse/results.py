@@ -54,12 +54,18 @@ def tables(table: object) -> Iterator[tuple[str, Table]]:
 
 def element(table: object, name: str) -> str:
     """Return a value as the script gave it, empty when there is none."""
-    return next((value for key, value in elements(table) if key == name), "")
+    for row in table if isinstance(table, list) else ():  # the most called of these, so without a generator
+        if isinstance(row, dict) and row.get("key") == name and isinstance(value := row.get("value"), str):
+            return value
+    return ""
 
 
 def inner(table: object, name: str) -> Table:
     """Return a table in a table, empty when there is none."""
-    return next((found for key, found in tables(table) if key == name), [])
+    for row in table if isinstance(table, list) else ():
+        if isinstance(row, dict) and row.get("key") == name and isinstance(found := row.get("table"), list):
+            return found
+    return []
 
 
 def lines(text: str) -> Iterator[str]:
@@ -71,9 +77,11 @@ def lines(text: str) -> Iterator[str]:
 
 def clean(text: str) -> str:
     """Return a value for people: non-ASCII characters unescaped, white space in single blanks, not too long."""
-    text = text[:MAX_TEXT].replace("\\x00", "")
+    if not text:
+        return ""
+    text = text[:MAX_TEXT]
     if "\\x" in text:
-        text = ESCAPED.sub(_unescaped, text)
+        text = ESCAPED.sub(_unescaped, text.replace("\\x00", ""))
     return " ".join(text[: 2 * LONGEST].split())[:LONGEST].rstrip()
 
 

@@ -57,26 +57,31 @@ class HostKey(NamedTuple):
 
 def hostkey(result: Result) -> Facts:
     """Return `ssh` with `host_key`, a list of HostKey."""
-    found = [key for _, table in tables(result.table) if (key := _structured(table))] or list(_written(result.text))
+    if result.table:
+        found = [key for _, table in tables(result.table) if (key := _structured(table))]
+    else:
+        found = list(_written(result.text))
     return {"ssh": {"host_key": found[:MAX_VALUES]}} if found else {}
 
 
 def _structured(table: object) -> HostKey | None:
-    kind, bits, digest = (element(table, name).strip() for name in ("type", "bits", "fingerprint"))
     blob = _blob(element(table, "key"))
-    if blob:
-        digest = md5(blob, usedforsecurity=False).hexdigest()
-        kind = kind or blob[4 : 4 + blob[3]].decode("ascii", "replace")
-    if not (digest := digest if HEX.fullmatch(digest) else ""):
+    digest = md5(blob, usedforsecurity=False).hexdigest() if blob else element(table, "fingerprint")
+    if not HEX.fullmatch(digest):
         return None
-    return HostKey(clean(kind), _bits(bits), ":".join(re.findall("..", digest)), _openssh(blob) if blob else "")
+    kind = element(table, "type") or blob[4 : 4 + int.from_bytes(blob[:4])].decode("ascii", "replace")
+    fingerprint = ":".join(digest[n : n + 2] for n in range(0, len(digest), 2))
+    return HostKey(clean(kind), _bits(element(table, "bits")), fingerprint, _openssh(blob) if blob else "")
 
 
 def _blob(text: str) -> bytes:
     """Return a key of the second protocol (RFC 4253, 6.6: it begins with its type); empty for anything else."""
+    encoded = text[:MAX_TEXT].rpartition(" ")[2]
+    if not encoded.startswith("AAAA"):  # the length of the type, in four bytes
+        return b""
     try:
-        blob = b64decode(text[:MAX_TEXT].rsplit(maxsplit=1)[-1], validate=True)
-    except (ValueError, IndexError):
+        blob = b64decode(encoded, validate=True)
+    except ValueError:
         return b""
     length = int.from_bytes(blob[:4])
     return blob if 0 < length < len(blob) - 4 and length < 1 << 7 and blob[4 : 4 + length].isascii() else b""
