@@ -203,9 +203,9 @@ KEYS: Final = (
     Key("elasticsearch.timeout", 60, _seconds, "Seconds to wait for an answer."),
     Key(
         "elasticsearch.retry_seconds",
-        60,
+        180,
         _seconds,
-        "Seconds for which a request is tried again while the server is overloaded or away; then the next run goes on.",
+        "Seconds for which a request is tried again while the server is overloaded or away; more than the timeout.",
     ),
     Key("elasticsearch.bulk_bytes", 4 << 20, _positive, "Largest bulk request, before compression, in bytes."),
     Key("elasticsearch.bulk_documents", 2000, _positive, "Most documents in a bulk request."),
