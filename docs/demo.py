@@ -42,7 +42,7 @@ def main() -> int:
         if os.environ.get("SETUP", "yes") == "yes":
             forwarder("setup", "elasticsearch")
     scans()
-    forwarder("forward", "--settle", "0", str(OUT))
+    forwarder("forward", "--settle", "0", *map(str, sorted(OUT.glob("*.xml"))))
     forwarder("status")
     forwarder("verify")
     if url:
