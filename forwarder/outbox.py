@@ -77,7 +77,7 @@ class RecordWriter:
             self._compress()
 
     def _compress(self) -> None:
-        """Hash and compress what was gathered; record by record it would take twice the time."""
+        """Hash and compress what was gathered; to compress record by record would take twice the time."""
         if self._waiting:
             self._leaves += map(merkle.leaf_hash, self._waiting)
             times = {line[TIMESTAMP] for line in self._waiting}
