@@ -9,7 +9,7 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nmap-forwarder-tests
 help:  ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
 
-$(VENV)/installed: pyproject.toml deploy/make-venv
+$(VENV)/installed: pyproject.toml hatch_build.py deploy/make-venv $(wildcard forwarder/nmap/fast/*.rs)
 	bash deploy/make-venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

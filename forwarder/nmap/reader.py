@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from forwarder.nmap import salvage
+from forwarder.nmap import fast, salvage
 from forwarder.nmap.framing import Frame, Framer, Stream
 from forwarder.nmap.host import host
 from forwarder.nmap.port import port
@@ -34,6 +34,12 @@ class Host:
         """It comes port by port, and each of them may be large."""
         self._element: Element | None = None
         self._parts: Iterator[Frame] = iter(())
+        self._ports: list[dict[str, Any]] | None = None
+        self.head: dict[str, Any]
+        """What is known before the ports: addresses, names, times. The whole host, unless it is large."""
+        if frame.kind == "host" and (found := fast.read(frame.data)):
+            self.head, self._ports = found
+            return
         if frame.kind == "host":
             self._element, self.damage = salvage.parse(frame.data, partial=False)
             if self._element is None:  # then each port is read for itself, so that one cannot spoil the others
@@ -41,8 +47,7 @@ class Host:
                 frame = next(self._parts)
         else:
             self._parts = frames
-        self.head: dict[str, Any] = self._host(frame.data) if self._element is None else host(self._element)
-        """What is known before the ports: addresses, names, times. The whole host, unless it is large."""
+        self.head = self._host(frame.data) if self._element is None else host(self._element)
 
     def _host(self, data: bytes) -> dict[str, Any]:
         element, damage = salvage.parse(data)
@@ -50,6 +55,9 @@ class Host:
 
     def ports(self) -> Iterator[dict[str, Any]]:
         """Yield the host's ports; to be used once, before `body`."""
+        return self._read_ports() if self._ports is None else iter(self._ports)
+
+    def _read_ports(self) -> Iterator[dict[str, Any]]:
         if self._element is not None:
             for group in self._element:
                 if group.tag == "ports":

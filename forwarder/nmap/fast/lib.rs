@@ -1,0 +1,46 @@
+//! The usual host of an nmap scan, read in compiled code: the same dicts as forwarder/nmap/host.py and port.py give, as
+//! JSON. Whatever is not usual - a byte beyond ASCII, an element or attribute that is not in the tables, a value of the
+//! wrong type, XML that is not well-formed - is `Odd` and left to them, which know what to do with it; so there is
+//! nothing here that decides how odd input is read.
+//!
+//! No crates, and no unsafe code but in the one function that is called from outside.
+
+#![deny(unsafe_code, missing_docs)]
+
+mod host;
+mod json;
+mod port;
+mod values;
+mod xml;
+
+use std::cell::RefCell;
+use std::panic::catch_unwind;
+
+thread_local! {
+    /// What was written last.
+    static LAST: RefCell<json::Out> = RefCell::default();
+}
+
+/// Read one `host` element.
+///
+/// Returns the length of JSON of `{"head": …, "ports": […]}`, and puts into `json` where it is, until the next call; or
+/// returns 0 for what is odd.
+///
+/// # Safety
+/// `data` must be readable for its length, `json` writable.
+#[allow(unsafe_code)]
+#[no_mangle]
+pub unsafe extern "C" fn read_host(data: *const u8, length: usize, json: *mut *const u8) -> usize {
+    let data = unsafe { std::slice::from_raw_parts(data, length) };
+    LAST.with(|last| {
+        let out = &mut *last.borrow_mut();
+        out.clear();
+        match catch_unwind(std::panic::AssertUnwindSafe(|| host::read(data, out))) {
+            Ok(Ok(())) => {
+                unsafe { *json = out.as_ptr() };
+                out.len()
+            }
+            _ => 0,
+        }
+    })
+}
