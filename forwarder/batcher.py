@@ -9,7 +9,7 @@ from pathlib import Path
 
 from forwarder import __version__, outbox
 from forwarder.config import Settings
-from forwarder.history import Asset
+from forwarder.history import NETWORK, Asset
 from forwarder.ledger import Batch, Input, Scan
 from forwarder.nmap.targets import Range
 from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, timestamp
@@ -45,6 +45,7 @@ class Batcher:
         self._evidence: dict[str, Evidence] = {}
         self._scans: dict[str, Scan] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
+        self._networks: dict[tuple[str, str], Asset] = {}
         self._finished: list[str] = []
 
     @property
@@ -52,15 +53,15 @@ class Batcher:
         """Tell whether the batch has to be cut before the next record."""
         return bool(self._writer and self._writer.full)
 
-    def add(self, line: bytes, source: Input) -> None:
-        """Add a record that was made from an input."""
+    def add(self, source: Input, line: bytes) -> bool:
+        """Add a record that was made from an input; tell whether the batch has to be cut before the next."""
         if source.raw_sha256 not in self._evidence:
             if len(self._evidence) == MAX_EVIDENCE:
                 self.seal()
             self._evidence[source.raw_sha256] = self._reference(source)
         if self._writer is None:
             self._writer = outbox.RecordWriter(self._directory)
-        self._writer.add(line)
+        return self._writer.add(line)
 
     def _reference(self, source: Input) -> Evidence:
         if self._settings["privacy.evidence"] == "hash-only":
@@ -78,8 +79,14 @@ class Batcher:
         return self._scans.get(scan_id) or self._state.ledger.scan(scan_id)
 
     def asset(self, vantage: str, host_id: str) -> Asset | None:
-        """Return a host as it was seen last."""
-        return self._assets.get((vantage, host_id)) or self._state.ledger.assets.get(vantage, host_id)
+        """Return a host, or a network, as it was seen last."""
+        key = vantage, host_id
+        found = self._assets.get(key) or self._networks.get(key)
+        if found is None:
+            found = self._state.ledger.assets.get(vantage, host_id)
+            if found and host_id.startswith(NETWORK):  # it is asked for with each of its hosts, and never changes
+                self._networks = {key: found}
+        return found
 
     def observed(self, asset: Asset) -> None:
         """Say how a host is known with the records added so far."""
@@ -87,13 +94,15 @@ class Batcher:
 
     def up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
         """Yield the hosts in a range of addresses that were up when they were seen last."""
+        told = set()
         for asset in self._state.ledger.assets.up(vantage, addresses):
-            newer = self._assets.get((vantage, asset.host_id), asset)
-            if newer.up:
-                yield newer
+            if newer := self._assets.get((vantage, asset.host_id)):
+                told.add(asset.host_id)
+            if (newer or asset).up:
+                yield newer or asset
         low, high = addresses
-        for (place, _), asset in list(self._assets.items()):
-            if place == vantage and asset.up and asset.ip and not self._state.ledger.assets.get(vantage, asset.host_id):
+        for (place, host_id), asset in list(self._assets.items()):
+            if place == vantage and asset.up and asset.ip and host_id not in told:
                 address = ip_address(asset.ip)
                 if address.version == low.version and int(low) <= int(address) <= int(high):
                     yield asset

@@ -57,32 +57,32 @@ class RecordWriter:
         self._leaves: list[bytes] = []
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._count = self._bytes = 0
         self._earliest, self._latest = b"~", b""
-
-    @property
-    def count(self) -> int:
-        """Records written."""
-        return len(self._leaves) + len(self._waiting)
 
     @property
     def full(self) -> bool:
         """Tell whether the batch has to be cut."""
-        return self.count >= MAX_RECORDS or self._raw_bytes + self._waiting_bytes >= MAX_RAW_BYTES
+        return self._count >= MAX_RECORDS or self._bytes >= MAX_RAW_BYTES
 
-    def add(self, line: bytes) -> None:
-        """Write one record, given as canonical JSON."""
+    def add(self, line: bytes) -> bool:
+        """Write one record, given as canonical JSON; tell whether the batch has to be cut before the next."""
+        length = len(line) + 1
         self._waiting.append(line)
-        self._waiting_bytes += len(line) + 1
+        self._waiting_bytes += length
+        self._count += 1
+        self._bytes += length
         if self._waiting_bytes >= CHUNK:
             self._compress()
+        return self._count >= MAX_RECORDS or self._bytes >= MAX_RAW_BYTES
 
     def _compress(self) -> None:
         """Hash and compress what was gathered; to compress record by record would take twice the time."""
         if self._waiting:
-            self._leaves += map(merkle.leaf_hash, self._waiting)
+            self._leaves += merkle.leaf_hashes(self._waiting)
             times = {line[TIMESTAMP] for line in self._waiting}
             self._earliest, self._latest = min(self._earliest, *times), max(self._latest, *times)
-            data = b"\n".join(self._waiting) + b"\n"
+            data = b"\n".join((*self._waiting, b""))
             self._raw.update(data)
             self._raw_bytes += len(data)
             self._write(self._compressor.compress(data))

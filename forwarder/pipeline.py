@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from forwarder import elastic, inbox, intake, outbox, reading, rebuild
 from forwarder.archive import records
@@ -82,11 +83,8 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
         key = evidence_name(before.stored_sha256)
         return intake.Utf8(state.archive.open(key)) if state.archive.has(key) else None
 
-    def add(line: bytes) -> None:
-        batcher.add(line, item)
-
     sink = reading.Sink(
-        add,
+        partial(batcher.add, item),
         batcher.progress,
         batcher.scan,
         lambda: batcher.full,

@@ -42,8 +42,8 @@ class Result:
 class Sink:
     """Where records and progress go."""
 
-    add: Callable[[bytes], object]
-    """Takes one record."""
+    add: Callable[[bytes], bool]
+    """Takes one record; tells whether the batch must be cut before the next."""
     progress: Callable[[Scan], object]
     """Takes how far a scan has come; called before a batch can be cut, too."""
     known: Callable[[str], Scan | None]
@@ -168,17 +168,17 @@ def _read_document(
     sealed_id, sealed_length = (known.record_id, known.length) if known else ("", 0)
     vantage = look.vantage
     mapper = HostMapper(context, tally, lambda host_id: sink.asset(vantage, host_id))
-    before = tally.dump()
+    before, add, full = tally.dump(), sink.add, sink.is_full()
     for host in reader.hosts(document, first):
         count = 0
         for count, line in enumerate(mapper.records(host), 1):
             if count <= skip:
                 continue
-            if sink.is_full():
+            if full:
                 progress(host.ordinal, count - 1, before, sealed_id, sealed_length)
                 sink.seal()
-            sink.add(line)
-            result.records += 1
+            full = add(line)
+        result.records += max(0, count - skip)
         skip = 0
         for asset in mapper.observed:
             sink.observed(asset)

@@ -144,10 +144,10 @@ class HostMapper:
 
     def _port(self, subject: _Subject, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
         number, protocol, service = port.get("number"), port.get("protocol"), port.get("service", EMPTY)
-        label = service.get("name")
-        words = (name, port.get("state"), label, service.get("product"), service.get("version"), subject.on)
-        destination, network, nmap = subject.destination.copy(), subject.network_parts.copy(), subject.port_nmap.copy()
-        nmap["port"] = port
+        label, version = service.get("name"), service.get("version")
+        words = (name, port.get("state"), label, service.get("product"), version, subject.on)
+        destination, network = {**subject.destination}, {**subject.network_parts}
+        nmap = {**subject.port_nmap, "port": port}
         if script := port.pop("script", None):
             nmap["script"] = script
         if odd := port.pop("unparsed", None):
@@ -159,7 +159,8 @@ class HostMapper:
             network["transport"] = protocol
             if number is not None:
                 destination["port"] = number
-        record = subject.port_common | {
+        record = {
+            **subject.port_common,
             "destination": destination,
             "event": Fragment(PORT_EVENT % self._port_id(subject.ordinal, name, n).encode()),
             "message": " ".join(filter(None, words))[: fit.SHORT],
@@ -168,9 +169,7 @@ class HostMapper:
         }
         if label:
             network["protocol"] = kind = label.lower()
-            record["service"] = described = {"type": kind}
-            if version := service.get("version"):
-                described["version"] = version
+            record["service"] = {"type": kind, "version": version} if version else {"type": kind}
         return record
 
     def _host(self, subject: _Subject, host: Host, body: dict[str, Any], ports: PortTally) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def _port(record: dict[str, Any], facts: dict[str, dict[str, Any]]) -> None:
             nmap[family] = found
     if keys := nmap.get("ssh", {}).get("host_key"):
         nmap["ssh"]["host_key"] = [
-            {name: value for name, value in key._asdict().items() if value not in {"", None}} for key in keys
+            {name: value for name, value in zip(key._fields, key, strict=True) if value not in {"", None}}
+            for key in keys
         ]
     if certificate := facts.get("certificate"):
         record["tls"] = {"server": _server(certificate)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from forwarder.nse.results import Facts, Result, clean, element, elements, inner, lines, present, some
+from forwarder.nse.results import Facts, Result, clean, element, elements, inner, lines, some
 
 REDIRECT: Final = "Did not follow redirect to "
 FOLLOWED: Final = "Requested resource was "
@@ -35,5 +35,5 @@ def server(result: Result) -> Facts:
 
 
 def _facts(**facts: object) -> Facts:
-    found = present(**facts)
+    found = {name: value for name, value in facts.items() if value}
     return {"http": found} if found else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
@@ -102,7 +102,11 @@ def read(script: dict[str, Any]) -> Facts:
     """
     found: Facts = {}
     for result, understand in _understood(script):
-        for family, facts in understand(result).items():
+        said = understand(result)
+        if not found:
+            found = said  # as it is with nearly all ports
+            continue
+        for family, facts in said.items():
             known = found.setdefault(family, facts)
             if known is facts:
                 continue
@@ -114,19 +118,19 @@ def read(script: dict[str, Any]) -> Facts:
     return found
 
 
-def _understood(script: dict[str, Any]) -> Iterator[tuple[Result, Reader]]:
-    """Yield the results that something understands."""
+def _understood(script: dict[str, Any]) -> list[tuple[Result, Reader]]:
+    """Return the results that something understands."""
     names, texts = script.get("id"), script.get("output")
-    if not isinstance(names, list):
-        return
+    found: list[tuple[Result, Reader]] = []
     tables: dict[str, Table] | None = None
-    for place, name in enumerate(names):
+    for place, name in enumerate(names if isinstance(names, list) else ()):
         understand = reader(name) if isinstance(name, str) else None
         if understand:
             if tables is None:
                 tables = _tables(script)
             text = texts[place] if isinstance(texts, list) and place < len(texts) else ""
-            yield Result(name, tables.get(name, []), text if isinstance(text, str) else ""), understand
+            found.append((Result(name, tables.get(name, []), text if isinstance(text, str) else ""), understand))
+    return found
 
 
 def _tables(script: dict[str, Any]) -> dict[str, Table]:

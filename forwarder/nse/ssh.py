@@ -70,7 +70,7 @@ def _structured(table: object) -> HostKey | None:
     if not HEX.fullmatch(digest):
         return None
     kind = element(table, "type") or blob[4 : 4 + int.from_bytes(blob[:4])].decode("ascii", "replace")
-    fingerprint = ":".join(digest[n : n + 2] for n in range(0, len(digest), 2))
+    fingerprint = bytes.fromhex(digest).hex(":")
     return HostKey(clean(kind), _bits(element(table, "bits")), fingerprint, _openssh(blob) if blob else "")
 
 

@@ -5,7 +5,7 @@ A hash is 32 bytes of SHA-256. The tree of no leaves has the root SHA-256("").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 EMPTY = sha256(b"").digest()
@@ -14,6 +14,11 @@ EMPTY = sha256(b"").digest()
 def leaf_hash(data: bytes) -> bytes:
     """Return SHA-256(0x00 ‖ data)."""
     return sha256(b"\x00" + data).digest()
+
+
+def leaf_hashes(lines: Iterable[bytes]) -> list[bytes]:
+    """Return the leaf hash of each."""
+    return [sha256(b"\x00" + line).digest() for line in lines]
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -5,7 +5,7 @@
 //!
 //! No crates, and no unsafe code but in the one function that is called from outside.
 
-#![deny(unsafe_code, missing_docs)]
+#![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 
 mod host;
 mod json;
