@@ -18,32 +18,49 @@ SERVICES = (
 START = 1_700_000_000
 RANGES = ",".join(f"{n}-{n + 2}" if n % 3 else str(n) for n in range(1, 4000, 8))
 
+HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE nmaprun>\n'
+    f'<nmaprun scanner="nmap" args="nmap -sS -sV -oX x 10.0.0.0/8" start="{START}" version="7.93" '
+    'xmloutputversion="1.05">\n<scaninfo type="syn" protocol="tcp" numservices="1000" services="{ranges}"/>\n'
+)
+TAIL = (
+    f'<runstats><finished time="{START + 99999}" elapsed="99999.00" exit="success"/>'
+    '<hosts up="{hosts}" down="0" total="{hosts}"/>\n</runstats>\n</nmaprun>\n'
+)
+
 
 def generate(path: Path, megabytes: float, seed: int = 7) -> tuple[int, int]:
     """Write a scan of about that size; return (hosts, ports)."""
     rng = random.Random(seed)
-    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9))) for _ in range(4000)]
+    words = _words(rng)
     hosts = ports = 0
     with path.open("w", encoding="utf-8") as out:
-        out.write(
-            '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE nmaprun>\n'
-            f'<nmaprun scanner="nmap" args="nmap -sS -sV -oX x 10.0.0.0/8" start="{START}" version="7.93" '
-            f'xmloutputversion="1.05">\n<scaninfo type="syn" protocol="tcp" numservices="1000" services="{RANGES}"/>\n'
-        )
+        out.write(HEAD.format(ranges=RANGES))
         while out.tell() < megabytes * 1e6:
             listed = sorted(rng.sample(range(1, 65536), rng.randint(3, 12)))
             out.write(_host(rng, words, hosts, listed))
             hosts, ports = hosts + 1, ports + len(listed)
-        out.write(
-            f'<runstats><finished time="{START + 99999}" elapsed="99999.00" exit="success"/>'
-            f'<hosts up="{hosts}" down="0" total="{hosts}"/>\n</runstats>\n</nmaprun>\n'
-        )
+        out.write(TAIL.format(hosts=hosts))
     return hosts, ports
+
+
+def generate_ports(path: Path, ports: int = 65535, seed: int = 7) -> tuple[int, int]:
+    """Write a scan of one host with all of its ports open; return (hosts, ports)."""
+    rng = random.Random(seed)
+    with path.open("w", encoding="utf-8") as out:
+        out.write(HEAD.format(ranges=f"1-{ports}"))
+        out.write(_host(rng, _words(rng), 1, list(range(1, ports + 1))))
+        out.write(TAIL.format(hosts=1))
+    return 1, ports
+
+
+def _words(rng: random.Random) -> list[str]:
+    return ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9))) for _ in range(4000)]
 
 
 def _host(rng: random.Random, words: list[str], n: int, listed: list[int]) -> str:
     mac = ":".join(f"{rng.randrange(256):02X}" for _ in range(6))
-    left = 1000 - len(listed)
+    left = max(1000 - len(listed), 0)
     return (
         f'<host starttime="{START + n}" endtime="{START + n + rng.randint(5, 500)}">'
         f'<status state="up" reason="arp-response" reason_ttl="{rng.randint(30, 255)}"/>\n'

@@ -37,7 +37,7 @@ class Host:
         self._ports: list[dict[str, Any]] | None = None
         self.head: dict[str, Any]
         """What is known before the ports: addresses, names, times. The whole host, unless it is large."""
-        if frame.kind == "host" and (found := fast.read(frame.data)):
+        if frame.kind == "host" and (found := fast.host(frame.data)):
             self.head, self._ports = found
             return
         if frame.kind == "host":
@@ -69,6 +69,9 @@ class Host:
             if frame.kind != "port":
                 self._finish(frame)
                 return
+            if found := fast.port(frame.data):
+                yield found
+                continue
             element, damage = salvage.parse(frame.data)
             self.damage = self.damage or damage
             if element is not None:

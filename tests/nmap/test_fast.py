@@ -48,7 +48,8 @@ b</elem><table key="t"><elem key=""/><table><elem>z</elem></table><table/></tabl
 
 
 def in_python(data: bytes, monkeypatch) -> tuple[dict, list[dict], str]:
-    monkeypatch.setattr(fast, "read", lambda _: None)
+    monkeypatch.setattr(fast, "host", lambda _: None)
+    monkeypatch.setattr(fast, "port", lambda _: None)
     host = Host(0, Frame("host", 0, len(data), data), iter(()))
     ports = list(host.ports())
     monkeypatch.undo()
@@ -57,8 +58,11 @@ def in_python(data: bytes, monkeypatch) -> tuple[dict, list[dict], str]:
 
 def same(data: bytes, monkeypatch) -> bool:
     """Tell whether compiled code read it; then it must be what Python reads, and sound."""
-    found = fast.read(data)
+    found = fast.host(data)
     assert found is None or (*found, "") == in_python(data, monkeypatch)
+    if found:
+        framer = Framer(BytesIO(data))
+        assert [fast.port(frame.data) for frame in framer.parts_of_host() if frame.kind == "port"] == found[1]
     return found is not None
 
 
@@ -124,15 +128,21 @@ def test_what_is_odd_is_left_to_python(name, monkeypatch):
     before, after = ODD[name]
     data = RICH.replace(b"FE80:0:0::1%eth0", b"FE80:0:0::1").decode()
     assert before in data
-    assert fast.read(data.replace(before, after, 1).encode()) is None
+    assert fast.host(data.replace(before, after, 1).encode()) is None
+
+
+def test_a_port_is_a_port_and_nothing_else():
+    assert fast.port(b'<port protocol="tcp" portid="1"/>') == {"id": "tcp/1", "protocol": "tcp", "number": 1}
+    for odd in (b"", b"<host/>", b'<port portid="1"/>x', b'<port portid="1"', b'<port portid="1"><new/></port>'):
+        assert fast.port(odd) is None
 
 
 def test_tables_nested_too_deeply_are_left_to_python():
     deep = b"<table>" * 16 + b"</table>" * 16
     head = b'<host><ports><port protocol="tcp" portid="1"><script id="x" output="">'
     tail = b"</script></port></ports></host>"
-    assert fast.read(head + deep + tail) is None
-    assert fast.read(head + deep[7:-8] + tail)
+    assert fast.host(head + deep + tail) is None
+    assert fast.host(head + deep[7:-8] + tail)
 
 
 @settings(max_examples=300, deadline=None)

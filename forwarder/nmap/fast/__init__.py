@@ -18,28 +18,33 @@ LIBRARY: Final = Path(__file__).with_name("reader.so")
 COMPILED: Final = LIBRARY.exists() and not os.environ.get("NMAP_FORWARDER_PURE")
 """Whether the library is used."""
 
-Read = tuple[dict[str, Any], list[dict[str, Any]]]
+Host = tuple[dict[str, Any], list[dict[str, Any]]]
 """A host, as `forwarder.nmap.host.host` returns it, and its ports, as `forwarder.nmap.port.port` returns them."""
 
 
-def _load(library: Path) -> Callable[[bytes], Read | None]:
-    read_host, json = CDLL(str(library)).read_host, c_void_p()
-    read_host.argtypes, read_host.restype = [c_char_p, c_size_t, c_void_p], c_size_t
+def _load(library: Path, name: str) -> Callable[[bytes], Any]:
+    """Return a function of the library, as one that takes an element and returns what was JSON."""
+    function, json = CDLL(str(library))[name], c_void_p()
+    function.argtypes, function.restype = [c_char_p, c_size_t, c_void_p], c_size_t
     to_json = byref(json)
 
-    def read(frame: bytes) -> Read | None:
-        length = read_host(frame, len(frame), to_json)
-        if not length:
-            return None
-        found = orjson.loads(string_at(json, length))
-        return found["head"], found["ports"]
+    def read(frame: bytes) -> Any:
+        length = function(frame, len(frame), to_json)
+        return orjson.loads(string_at(json, length)) if length else None
 
     return read
 
 
-def _read_nothing(_: bytes) -> Read | None:
-    return None
+_read_host, _read_port = (_load(LIBRARY, name) if COMPILED else None for name in ("read_host", "read_port"))
 
 
-read: Final = _load(LIBRARY) if COMPILED else _read_nothing
-"""Reads a `host` element; None when it has to be read in Python."""
+def host(frame: bytes) -> Host | None:
+    """Read a `host` element; None when it has to be read in Python."""
+    found = _read_host(frame) if _read_host else None
+    return (found["head"], found["ports"]) if found else None
+
+
+def port(frame: bytes) -> dict[str, Any] | None:
+    """Read a `port` element as `forwarder.nmap.port.port` does; None when it has to be read in Python."""
+    found: dict[str, Any] | None = _read_port(frame) if _read_port else None
+    return found

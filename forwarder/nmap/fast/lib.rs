@@ -1,9 +1,9 @@
-//! The usual host of an nmap scan, read in compiled code: the same dicts as forwarder/nmap/host.py and port.py give, as
+//! The usual hosts of an nmap scan, read in compiled code: the same dicts as forwarder/nmap/host.py and port.py give, as
 //! JSON. Whatever is not usual - a byte beyond ASCII, an element or attribute that is not in the tables, a value of the
 //! wrong type, XML that is not well-formed - is `Odd` and left to them, which know what to do with it; so there is
 //! nothing here that decides how odd input is read.
 //!
-//! No crates, and no unsafe code but in the one function that is called from outside.
+//! No crates, and no unsafe code but where it is called from outside.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 
@@ -14,7 +14,7 @@ mod values;
 mod xml;
 
 use std::cell::RefCell;
-use std::panic::catch_unwind;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 
 thread_local! {
     /// What was written last.
@@ -31,11 +31,28 @@ thread_local! {
 #[allow(unsafe_code)]
 #[no_mangle]
 pub unsafe extern "C" fn read_host(data: *const u8, length: usize, json: *mut *const u8) -> usize {
+    unsafe { read(host::read, data, length, json) }
+}
+
+/// Read one `port` element, as `read_host` does; to JSON of the port.
+///
+/// # Safety
+/// As above.
+#[allow(unsafe_code)]
+#[no_mangle]
+pub unsafe extern "C" fn read_port(data: *const u8, length: usize, json: *mut *const u8) -> usize {
+    unsafe { read(port::read, data, length, json) }
+}
+
+type Reader = fn(&[u8], &mut json::Out) -> xml::Result<()>;
+
+#[allow(unsafe_code)]
+unsafe fn read(reader: Reader, data: *const u8, length: usize, json: *mut *const u8) -> usize {
     let data = unsafe { std::slice::from_raw_parts(data, length) };
     LAST.with(|last| {
         let out = &mut *last.borrow_mut();
         out.clear();
-        match catch_unwind(std::panic::AssertUnwindSafe(|| host::read(data, out))) {
+        match catch_unwind(AssertUnwindSafe(|| reader(data, out))) {
             Ok(Ok(())) => {
                 unsafe { *json = out.as_ptr() };
                 out.len()

@@ -31,6 +31,18 @@ const SERVICE: Table = &[
 const OWNER: Table = &[("name", "owner", Kind::Text)];
 const MAX_DEPTH: usize = 16;
 
+/// Write a port, given by its bytes.
+pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
+    let mut cursor = Cursor::new(data);
+    let tag = cursor.start()?;
+    if tag.name != b"port" {
+        return Err(Odd);
+    }
+    port(&mut cursor, tag, out, &mut Scripts::default())?;
+    out.pop(); // the comma
+    if cursor.ended() { Ok(()) } else { Err(Odd) }
+}
+
 /// Write a port and a comma; its start tag was read.
 pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &mut Scripts) -> Result<()> {
     scripts.clear();
