@@ -35,6 +35,7 @@ OPAQUE = {b"<!--": re.compile(rb"(?P<own>-->)|<!--"), b"<![CDATA[": re.compile(r
 """Constructs whose content is no markup, and how they end. One that begins again before its end was cut: to look for
 an end behind that would pass over whole hosts, and take quadratic time where nothing but beginnings comes."""
 HOST = re.compile(rb"<host[\s>]")
+NOT_IN_PORT = re.compile(rb"<(?:/ports|/?host|port)[\s/>]")
 DECLARATION_END = re.compile(rb"[^<>\[]*(?:(?P<own>>)|\[|<)")
 SUBSET_END = re.compile(rb"(?P<own>\]\s*>)|<!DOCTYPE|<\?xml(?=\W)")
 """The end of a declaration without and with an internal subset, or what shows that it was cut."""
@@ -314,7 +315,7 @@ class Framer:
     def _host(self) -> Iterator[Frame]:
         """Yield the host at hand, whole or in parts."""
         start = self.offset
-        length, mark = self._plain_host(), b"</host>"
+        length, mark = self._plain(b"</host>", SPLIT, HOST), b"</host>"
         if not length:
             length, mark = self._find_end(HOST_MARK, 5, SPLIT)
             if length > SPLIT or not mark.startswith(b"</host"):
@@ -328,11 +329,17 @@ class Framer:
         problem = "" if mark.startswith(b"</host") else "cut"
         yield Frame("host" if mark else "cut-host", start, self.offset, data, problem)
 
-    def _plain_host(self) -> int:
-        """Return the length of a host that is in the buffer and holds nothing that could hide its end, else 0."""
-        start, end = self._position, self._buffer.find(b"</host>", self._position)
-        length = end + len(b"</host>") - start
-        if end < 0 or length > SPLIT or HOST.search(self._buffer, start + 5, end):
+    def _plain(self, end_tag: bytes, limit: int, others: re.Pattern[bytes]) -> int:
+        """Return the length of an element that is in the buffer and holds nothing that could hide its end, else 0.
+
+        Args:
+            end_tag: of the element.
+            limit: longest length.
+            others: what begins where it was cut.
+        """
+        start, end = self._position, self._buffer.find(end_tag, self._position)
+        length = end + len(end_tag) - start
+        if end < 0 or length > limit or others.search(self._buffer, start + 5, end):
             return 0
         return 0 if opaque(self._buffer, start, end) or self._buffer.find(b"nmaprun", start, end) >= 0 else length
 
@@ -366,6 +373,8 @@ class Framer:
     def _port(self) -> Frame:
         """Return the port element at hand; without data when it is too large."""
         start = self.offset
+        if length := self._plain(b"</port>", LIMIT, NOT_IN_PORT):
+            return Frame("port", start, start + length, self._take(length))
         length, whole = self._tag_length()
         empty = whole and self._buffer.endswith(b"/>", self._position, self._position + length)
         if empty and length <= LIMIT:
