@@ -116,7 +116,7 @@ fn part<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, parts: &mut Pa
             });
         }
         b"ports" => return ports(cursor, tag, parts),
-        b"hostscript" => return host_scripts(cursor, tag, out),
+        b"hostscript" => return once(tag, parts).and_then(|()| host_scripts(cursor, tag, out, &mut parts.scripts)),
         b"os" => return once(tag, parts).and_then(|()| os(cursor, tag, out)),
         b"trace" => return once(tag, parts).and_then(|()| trace(cursor, tag, out)),
         name => {
@@ -171,13 +171,12 @@ fn ports<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, parts: &mut Parts<'a>) -> Re
     })
 }
 
-fn host_scripts<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out) -> Result<()> {
-    let mut scripts = Scripts::default();
+fn host_scripts<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &mut Scripts) -> Result<()> {
+    scripts.clear();
     cursor.children(tag, |cursor, child| match child.name {
         b"script" => scripts.add(cursor, child),
         _ => Err(Odd),
     })?;
-    key(out, "script");
     scripts.write(out);
     Ok(())
 }

@@ -46,7 +46,11 @@ pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
 /// Write a port and a comma; its start tag was read.
 pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &mut Scripts) -> Result<()> {
     scripts.clear();
+    let mut described = false;
     object(out, |out| {
+        if cursor.get("protocol").bytes.iter().any(u8::is_ascii_uppercase) {
+            return Err(Odd);
+        }
         key(out, "id");
         string(out, cursor.get("protocol"))?;
         out.truncate(out.len() - 2);
@@ -58,7 +62,8 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &
             b"state" => take(cursor, STATE, out).and_then(|()| cursor.nothing(child)),
             b"owner" => take(cursor, OWNER, out).and_then(|()| cursor.nothing(child)),
             b"script" => scripts.add(cursor, child),
-            b"service" => {
+            b"service" if !described => {
+                described = true;
                 key(out, "service");
                 object(out, |out| {
                     take(cursor, SERVICE, out)?;
@@ -67,10 +72,7 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &
             }
             _ => Err(Odd),
         })?;
-        if !scripts.ids.is_empty() {
-            key(out, "script");
-            scripts.write(out);
-        }
+        scripts.write(out);
         Ok(())
     })
 }
@@ -121,13 +123,16 @@ impl Scripts {
         Ok(())
     }
 
-    /// Write them as an object and a comma.
+    /// Write them as the member `script`; none without scripts.
     pub fn write(&self, out: &mut Out) {
-        out.push(b'{');
-        list(out, "id", &self.ids);
-        list(out, "output", &self.outputs);
-        list(out, "result", &self.results);
-        close(out, b'}');
+        if !self.ids.is_empty() {
+            key(out, "script");
+            out.push(b'{');
+            list(out, "id", &self.ids);
+            list(out, "output", &self.outputs);
+            list(out, "result", &self.results);
+            close(out, b'}');
+        }
     }
 }
 
