@@ -20,10 +20,11 @@ class CompiledReader(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the interface
         """Compile, and make the wheel one of this platform."""
-        root = Path(self.root)
+        if self.target_name != "wheel":
+            return
+        root, rustc = Path(self.root), shutil.which("rustc")
         (root / LIBRARY).unlink(missing_ok=True)
-        rustc = shutil.which("rustc")
-        if self.target_name != "wheel" or os.environ.get("NMAP_FORWARDER_PURE") or not rustc:
+        if os.environ.get("NMAP_FORWARDER_PURE") or not rustc:
             return
         command = [rustc, "--edition=2021", "--crate-type=cdylib", "-Copt-level=3", "-Cstrip=symbols"]
         built = subprocess.run(  # noqa: S603

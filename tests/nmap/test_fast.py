@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -82,6 +84,13 @@ def test_a_host_as_nmap_writes_it_is_not_left_to_python(monkeypatch):
     hosts = [frame.data for frame in Framer(BytesIO(demo)) if frame.kind == "host"]
     assert hosts
     assert all(same(data, monkeypatch) for data in hosts)
+
+
+def test_it_can_be_turned_off():
+    program = "from forwarder.nmap import fast; print(fast.COMPILED, fast.host(b'<host/>'), fast.port(b'<port/>'))"
+    environment = os.environ | {"NMAP_FORWARDER_PURE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "False None None\n"
 
 
 ODD = {
