@@ -13,6 +13,8 @@ ILLEGAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 REFERENCE = re.compile(r"&(#\d{1,9};|#x[0-9a-fA-F]{1,8};|(?:amp|lt|gt|quot|apos);)?")
 CHARACTERS = ((0x9, 0xA, 0xD), range(0x20, 0xD800), range(0xE000, 0xFFFE), range(0x10000, 0x110000))
 """What an XML 1.0 document may hold (production 2, Char)."""
+EMPTY = re.compile(r"</([A-Za-z_][\w.-]*)(\s+[\w.-]+\s*=[^<>]*)>")
+"""How nmap 2.54 wrote an empty element."""
 INTERLEAVED = re.compile(r"<task(?:begin|progress|end)\b[^<>]*>")
 
 
@@ -41,12 +43,13 @@ def repair(data: bytes) -> str:
     r"""Make text well-formed at the level of characters, losing nothing.
 
     Bytes that are not UTF-8 become U+FFFD; control characters, and references to them, become `\x1b`, as nmap
-    writes them in script output; `&` that starts no reference that XML has becomes `&amp;`; task elements that
-    nmap wrote into the middle of another tag go.
+    writes them in script output; `&` that starts no reference that XML has becomes `&amp;`; an end tag with attributes
+    becomes an empty element; task elements that nmap wrote into the middle of another tag go.
     """
     text = data.decode(errors="replace")
     text = ILLEGAL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
     text = REFERENCE.sub(_reference, text)
+    text = EMPTY.sub(r"<\1\2/>", text)
     if text.count("<task") > text.startswith("<task"):
         text = text[:1] + INTERLEAVED.sub("", text[1:])
     return text

@@ -162,6 +162,9 @@ def take_markup(element: Element, odd: list[str]) -> None:
 
 
 def note(odd: list[str], text: str) -> None:
-    """Add one oddity, within bounds."""
+    """Add one oddity, within bounds; what goes beyond them is said to."""
     if len(odd) < MAX_UNPARSED:
-        odd.append(text[:MAX_UNPARSED_LENGTH])
+        rest = len(text) - MAX_UNPARSED_LENGTH
+        odd.append(text if rest <= 0 else f"{text[:MAX_UNPARSED_LENGTH]}… and {rest} characters more")
+    elif len(odd) == MAX_UNPARSED:
+        odd.append("and more, only in the evidence")
