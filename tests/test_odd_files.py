@@ -229,3 +229,31 @@ def test_notes_on_a_million_damaged_hosts_are_bounded():
         "x.xml: and 5 more notes",
     ]
     assert len(result.notes.lines) == reading.MAX_NOTES
+
+
+MEGABYTES = 15
+CONTENT = {
+    "one text": b'<script id="s" output="' + b"abcdefghij" * (MEGABYTES * 100_000) + b'"/>',
+    "many parts": b'<script id="s" output="">' + b'<elem key="k">abcde</elem>' * (MEGABYTES * 38_000) + b"</script>",
+    "control characters": b'<script id="s" output="&#x1;' + b"abcdefghi\xff" * (MEGABYTES * 100_000) + b'"/>',
+}
+PEAK = (
+    "import re, sys; from forwarder.cli import main; main(sys.argv[1:]);"
+    "print(re.search(r'VmHWM:\\s*([0-9]+)', open('/proc/self/status').read())[1])"
+)
+"""Forwards, and prints the peak of its memory in KB; unlike ru_maxrss, that has nothing of the process it is forked from."""
+
+
+@pytest.mark.parametrize("what", CONTENT)
+def test_ports_of_15_mb_are_read_in_less_than_150(forwarder, what):
+    forwarder.init()
+    path = forwarder.directory / "scan.xml"
+    with path.open("wb") as file:
+        file.write(b'<nmaprun><host><status state="up"/><address addr="192.0.2.1" addrtype="ipv4"/><ports>')
+        for number in (1, 2, 3):
+            file.write(b'<port protocol="tcp" portid="%d"><state state="open"/>%s</port>' % (number, CONTENT[what]))
+        file.write(b"</ports></host></nmaprun>")
+    found = forwarder.command("forward", path, program=["-c", PEAK])
+    assert int(found.stdout.splitlines()[-1]) < 150 * 1024
+    assert [port["nmap"]["port"]["number"] for port in forwarder.records("port")] == [1, 2, 3]
+    assert "only in the evidence" in forwarder.records("host")[0]["nmap"]["host"]["damage"]

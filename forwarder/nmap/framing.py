@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 CHUNK: Final = 1 << 20
 """Bytes read at a time."""
-SPLIT: Final = 4 << 20
+SPLIT: Final = 3 << 19
 """A host longer than this is handed over port by port."""
 LIMIT: Final = 16 << 20
 """Longest frame that is parsed; a longer one is passed over and said to be `too large`."""
@@ -148,8 +148,8 @@ class Framer:
         chunk = self._stream.read(CHUNK)
         self._ended = not chunk
         self._base += self._position
-        self._buffer = self._buffer[self._position :] + chunk
-        self._position = 0
+        rest, self._buffer = self._buffer[self._position :], b""  # which may be large: not to be held thrice
+        self._buffer, self._position = rest + chunk, 0
         return not self._ended
 
     def _starts(self, *prefixes: bytes) -> bool:
@@ -165,6 +165,8 @@ class Framer:
         self._position += len(data)
         if self._consumed:
             self._consumed(data)
+        if length > CHUNK:  # as much would stay in the buffer until more is read
+            self._base, self._buffer, self._position = self.offset, self._buffer[self._position :], 0
         return data
 
     def _seek(self, token: bytes) -> bool:
@@ -382,6 +384,7 @@ class Framer:
                 port = self._port()
                 lost += not port.data
                 yield port
+                del port  # it may be large, and the next is read before this name is given to it
             length = 0
         if mark:
             problem = problem if mark.startswith(b"</host") else "cut"

@@ -61,10 +61,15 @@ class Host:
             if frame.kind != "port":
                 self._finish(frame)
                 return
-            element, damage = salvage.parse(frame.data)
-            self.damage = self.damage or damage
-            if element is not None:
-                yield port(element)
+            if found := self._port(frame):
+                yield found
+
+    def _port(self, frame: Frame) -> dict[str, Any] | None:
+        """Return the port of a frame that has one; what may be large is let go of before the next is read."""
+        element, damage = salvage.parse(frame.data)
+        frame.data = b""
+        self.damage = self.damage or damage
+        return port(element) if element is not None else None
 
     def _finish(self, frame: Frame) -> None:
         """Read the host's frame without its ports."""

@@ -154,6 +154,8 @@ UNKNOWN: Final[tuple[str, Convert]] = ("", _refuse)
 
 def take_markup(element: Element, odd: list[str]) -> None:
     """Keep an element that we do not know as its markup."""
+    if len(odd) > MAX_UNPARSED:  # writing it would be for nothing
+        return
     try:
         markup = tostring(element, encoding="unicode").strip()
     except RecursionError:  # nested deeper than Python's stack
