@@ -212,10 +212,12 @@ def copy(source: IO[bytes], spool: Path, limit: int) -> Copy:
             while True:
                 try:
                     chunk = stream.read1(CHUNK)  # type: ignore[attr-defined]  # read() would drop what precedes an error
-                except BROKEN as error:
+                except (*BROKEN, OSError) as error:
+                    if (
+                        isinstance(error, OSError) and error.errno
+                    ):  # bz2 says by one without a number that data is damaged
+                        raise TemporaryError(f"reading stopped after {size} bytes: {error.strerror}") from error
                     chunk, note = b"", f"compressed data ends early or is damaged ({error})"
-                except OSError as error:
-                    raise TemporaryError(f"reading stopped after {size} bytes: {error.strerror or error}") from error
                 raw.update(chunk)
                 size += len(chunk)
                 if size > limit:

@@ -138,7 +138,8 @@ def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: 
         if survey.external:
             result.notes.add(f"its document type names {survey.external}, which was not fetched")
         if not found:
-            raise InputError(_what(survey.root), "give files written by nmap -oX or -oA")
+            what = "; ".join(filter(None, (source.note, _what(survey.root))))
+            raise InputError(what, "give files written by nmap -oX or -oA")
     if source.note:
         result.notes.add(source.note)
     return result
@@ -172,7 +173,7 @@ def _read_document(
         known = sink.known(document.scan_id)
         result.notes.add(f"begins like scan {diverges_from[:16]}… but differs from it; kept as a scan of its own")
     result.notes.about(document)
-    if known and known.record_id and known.length >= document.length:
+    if known and known.record_id and known.length >= document.length and known.next_host >= document.hosts:
         return  # all of it is sealed
     context = Context(document, origin, look, document.scan_id)
     tally = Tally(known.tally if known else None)

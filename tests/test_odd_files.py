@@ -214,6 +214,25 @@ def test_a_scan_without_its_start_tag_is_read_and_said_to_be_damaged(forwarder):
     assert [line for line in forwarder.said if "start tag" in line]
 
 
+def test_a_host_that_was_cut_when_another_scan_is_appended_right_there_is_added(forwarder):
+    cut = FIXTURES["resumed.xml"].partition(b"<times")[0]
+    first = forwarder.forward(forwarder.write("scan.xml", cut))
+    second = forwarder.forward(forwarder.write("scan.xml", cut + APPENDED.lstrip()))
+    assert (first.hosts, second.hosts, second.scans) == (0, 2, 2)
+    grown = ids(forwarder.records())
+    assert len({record["event"]["id"] for record in forwarder.records()}) == len(forwarder.records())
+    other = Forwarder(forwarder.directory / "other")
+    other.forward(other.write("scan.xml", cut + APPENDED.lstrip()))
+    assert ids(other.records()) == grown
+
+
+def test_a_scan_longer_than_a_number_of_nanoseconds_has_no_duration(forwarder):
+    forwarder.forward(forwarder.write("scan.xml", FIXTURES["old.xml"].replace(b'"1700000017"', b'"1800000017"')))
+    (record,) = forwarder.records("scan")
+    assert (record["event"]["start"][:4], record["event"]["end"][:4]) == ("2023", "2027")
+    assert "duration" not in record["event"]
+
+
 def test_hosts_of_other_formats_are_none_of_nmaps(forwarder):
     data = b"<zabbix_export><hosts><host><host>a</host><address>192.0.2.1</address></host></hosts></zabbix_export>"
     outcome = forwarder.forward(forwarder.write("other.xml", data))
