@@ -173,8 +173,8 @@ def _read_document(
         known = sink.known(document.scan_id)
         result.notes.add(f"begins like scan {diverges_from[:16]}… but differs from it; kept as a scan of its own")
     result.notes.about(document)
-    if known and known.record_id and known.length >= document.length and known.next_host >= document.hosts:
-        return  # all of it is sealed
+    if known and _all_sealed(document, known):
+        return
     context = Context(document, origin, look, document.scan_id)
     tally = Tally(known.tally if known else None)
     first, skip = (known.next_host, known.skip) if known else (0, 0)
@@ -245,6 +245,12 @@ def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[
         for asset in sink.up(context.options.vantage, addresses):
             if asset.scan_id != context.scan_id and asset.time < start:
                 yield gone(asset, context.time["value"], context.scan_id)
+
+
+def _all_sealed(document: Document, known: Scan) -> bool:
+    """Tell whether a document has nothing that is not sealed; a cut one without another host says nothing new."""
+    longer = not document.cut and document.length > known.length
+    return bool(known.record_id) and known.next_host >= document.hosts and not longer
 
 
 def _continues(document: Document, known: Scan, sink: Sink) -> bool:

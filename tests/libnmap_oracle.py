@@ -19,6 +19,7 @@ DEVIATIONS = {
     "times": "libnmap has seconds since 1970 as text, ours RFC 3339; ours has none for zero",
     "text": "nmap escapes UTF-8 byte by byte; ours puts the characters together again",
     "output": "in old files the output of a script is its text, which libnmap does not read; ours takes either",
+    "single value": "a result that is one value is the text of its script, which libnmap does not read",
     "elements": "libnmap keeps the last of several rows of a script's table that have one key or none",
     "extraports": "libnmap keeps the last group of several",
     "scaninfo": "libnmap keeps the last of several",

@@ -156,6 +156,12 @@ def output():
     return first(data).services[0].scripts_results[0].get("output"), read(data)[0][1][0][1][0]["script"]["output"][0]
 
 
+def single_value():
+    data = port('<script id="sshv1" output="Server supports SSHv1">true</script>')
+    (result,) = read(data)[0][1][0][1][0]["script"]["result"]
+    return first(data).services[0].scripts_results[0]["elements"], result["table"]
+
+
 def elements():
     rows = '<elem key="k">1</elem><elem key="k">2</elem><elem>3</elem><elem>4</elem>'
     data = port(f'<script id="x" output="">{rows}</script>')
@@ -213,6 +219,7 @@ SHOWN = {
     "times": (times, ("1700000000", "0"), ("2023-11-14T22:13:20.000Z", "")),
     "text": (text, "cafÃ©", "café"),
     "output": (output, None, "old"),
+    "single_value": (single_value, {}, [{"value": "true"}]),
     "elements": (elements, {"k": "2", None: "4"}, ["1", "2", "3", "4"]),
     "extraports": (extraports, ["filtered"], ["closed", "filtered"]),
     "scaninfo": (scaninfo, ["ipproto"], ["syn", "udp", "sctpinit", "ipproto"]),

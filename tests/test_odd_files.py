@@ -37,6 +37,7 @@ STATES: dict[str, Callable[[bytes], bytes]] = {
     "utf-8 with a mark": lambda data: b"\xef\xbb\xbf" + data,
     "CR LF": lambda data: data.replace(b"\n", b"\r\n"),
     "a licence before the declaration": lambda data: b"<!-- licence: <host> <nmaprun> -->\n" + data,
+    "warnings before the declaration": lambda data: b"Warning: 192.0.2.1 giving up on port\n" + data,
     "compressed": gzip.compress,
     "without its nmaprun": lambda data: re.sub(rb"<nmaprun[^>]*>", b"", data),
     "with a damaged nmaprun": lambda data: data.replace(b"<nmaprun", b"<nmap\x00un"),
@@ -231,6 +232,11 @@ def test_a_scan_longer_than_a_number_of_nanoseconds_has_no_duration(forwarder):
     (record,) = forwarder.records("scan")
     assert (record["event"]["start"][:4], record["event"]["end"][:4]) == ("2023", "2027")
     assert "duration" not in record["event"]
+
+
+def test_a_text_in_a_directory_that_quotes_a_scan_is_none(forwarder):
+    forwarder.write("in/README", b"An example:\n\n" + FIXTURES["old.xml"])
+    assert forwarder.forward(forwarder.directory / "in").scans == 0
 
 
 def test_hosts_of_other_formats_are_none_of_nmaps(forwarder):
