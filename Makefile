@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nmap-forwarder-tests
 
-.PHONY: help demo test lint unit tools bench clean
+.PHONY: help demo test lint unit tools bench fuzz clean
 
 help:  ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -39,5 +39,16 @@ unit: $(VENV)/installed tools  ## all tests with coverage
 bench: $(VENV)/installed  ## compare with python-libnmap on a generated scan
 	$(BIN)/python benchmarks/forward.py
 
+FUZZ_SECONDS ?= 60
+FUZZ := .fuzz
+
+fuzz: $(VENV)/installed  ## fuzz the way from bytes to records; FUZZ_SECONDS=… for each target
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	for target in scan small hosts; do \
+		mkdir -p $(FUZZ)/$$target && \
+		$(BIN)/python tests/fuzz/run.py $$target $(FUZZ)/$$target tests/fuzz/corpus/$$target -max_len=4000 -len_control=0 -timeout=60 \
+			-max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/$$target- -print_final_stats=1 || exit 1; \
+	done
+
 clean:  ## remove what was made here
-	rm -rf $(VENV) demo-out .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo-out .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZ)

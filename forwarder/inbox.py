@@ -61,7 +61,7 @@ def take_in(
         listener.said(f"{found.path}: left for the next run: {reason}; --settle 0 reads it now")
         return None, False
     with intake.open_input(found.path) as source:
-        if not intake.is_xml(source):
+        if not intake.is_xml(source, named=found.named):
             if found.named:
                 raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")
             finder.other += 1

@@ -45,6 +45,7 @@ OPENERS: Final[dict[bytes, Callable[[Any], Any]]] = {
 }
 """Magic bytes → how to read what follows."""
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile)
+SCAN_BEGINS = re.compile(rb"^\s*<(\?xml|!DOCTYPE nmaprun|nmaprun)\b", re.MULTILINE)
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
 
@@ -161,10 +162,11 @@ def _advice(error: OSError) -> str:
     return "a link that leads nowhere, or in a circle" if error.errno == 40 else ""  # noqa: PLR2004 - ELOOP
 
 
-def is_xml(source: IO[bytes]) -> bool:
+def is_xml(source: IO[bytes], *, named: bool) -> bool:
     """Tell whether a file, compressed or not, begins as XML does, in any encoding that nmap's files have.
 
-    The file is at its beginning before and after; standard input is not looked at.
+    In one that the user named, a scan may also begin on a later line: behind warnings, where those went to the same
+    file. The file is at its beginning before and after; standard input is not looked at.
     """
     if not source.seekable():
         return True
@@ -175,7 +177,8 @@ def is_xml(source: IO[bytes]) -> bool:
     source.seek(0)
     for mark in (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         head = head.removeprefix(mark)
-    return head.replace(b"\0", b"").lstrip().startswith(b"<")
+    head = head.replace(b"\0", b"").lstrip()
+    return head.startswith(b"<") or (named and SCAN_BEGINS.search(head) is not None)
 
 
 def opened(file: IO[bytes]) -> IO[bytes]:
@@ -212,10 +215,12 @@ def copy(source: IO[bytes], spool: Path, limit: int) -> Copy:
             while True:
                 try:
                     chunk = stream.read1(CHUNK)  # type: ignore[attr-defined]  # read() would drop what precedes an error
-                except BROKEN as error:
+                except (*BROKEN, OSError) as error:
+                    if (
+                        isinstance(error, OSError) and error.errno
+                    ):  # bz2 says by one without a number that data is damaged
+                        raise TemporaryError(f"reading stopped after {size} bytes: {error.strerror}") from error
                     chunk, note = b"", f"compressed data ends early or is damaged ({error})"
-                except OSError as error:
-                    raise TemporaryError(f"reading stopped after {size} bytes: {error.strerror or error}") from error
                 raw.update(chunk)
                 size += len(chunk)
                 if size > limit:

@@ -105,8 +105,9 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
     outcome.scans += result.scans
     outcome.hosts += result.hosts
     outcome.records += result.records
-    outcome.rejected += [f"{item.path}: {line}" for line in result.refused]
-    for line in reading.lines_of(result.refused + result.notes, item.path):
+    refused = [f"{item.path}: {line}" for line in result.refused]
+    outcome.rejected += refused
+    for line in (*refused, *result.notes.of(item.path)):
         listener.said(line)
 
 

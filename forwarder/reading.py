@@ -23,6 +23,38 @@ from forwarder.nmap.survey import Document, Survey
 from forwarder.nmap.targets import Range, targets
 
 CHUNK: Final = 1 << 20
+MAX_NOTES: Final = 20
+"""Notes kept of one input, a screenful; the others are counted, so that a million damaged hosts cost no memory."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is worth a word, a line each."""
+
+    lines: list[str] = field(default_factory=list)
+    """The first MAX_NOTES."""
+    more: int = 0
+    """How many there are beyond them."""
+
+    def add(self, line: str) -> None:
+        """Add one."""
+        if len(self.lines) < MAX_NOTES:
+            self.lines.append(line)
+        else:
+            self.more += 1
+
+    def about(self, document: Document) -> None:
+        """Add what is wrong with a scan."""
+        for what, why in (("incomplete", document.cut), ("damaged", document.run.damage)):
+            if why:
+                self.add(f"{what} scan: {why}")
+
+    def of(self, path: str) -> Iterator[str]:
+        """Yield the notes with the file that they are about."""
+        for line in self.lines:
+            yield f"{path}: {line}"
+        if self.more:
+            yield f"{path}: and {self.more} more notes"
 
 
 @dataclass(slots=True)
@@ -32,8 +64,7 @@ class Result:
     scans: int = 0
     hosts: int = 0
     records: int = 0
-    notes: list[str] = field(default_factory=list)
-    """What is worth a word, a line each."""
+    notes: Notes = field(default_factory=Notes)
     refused: list[str] = field(default_factory=list)
     """What was not read, a line each."""
 
@@ -105,11 +136,12 @@ def read_input(source: Input, copy: Path, settings: Settings, sink: Sink, seen: 
                 raise InputError(line, "write the scan again without them if it is yours")
             result.refused.append(line)
         if survey.external:
-            result.notes.append(f"its document type names {survey.external}, which was not fetched")
+            result.notes.add(f"its document type names {survey.external}, which was not fetched")
         if not found:
-            raise InputError(_what(survey.root), "give files written by nmap -oX or -oA")
+            what = "; ".join(filter(None, (source.note, _what(survey.root))))
+            raise InputError(what, "give files written by nmap -oX or -oA")
     if source.note:
-        result.notes.append(source.note)
+        result.notes.add(source.note)
     return result
 
 
@@ -139,11 +171,10 @@ def _read_document(
     if known and not _continues(document, known, sink):
         diverges_from, document.scan_id = document.scan_id, document.sha256
         known = sink.known(document.scan_id)
-        result.notes.append(f"begins like scan {diverges_from[:16]}… but differs from it; kept as a scan of its own")
-    if document.cut:
-        result.notes.append(f"incomplete scan: {document.cut}")
-    if known and known.record_id and known.length >= document.length:
-        return  # all of it is sealed
+        result.notes.add(f"begins like scan {diverges_from[:16]}… but differs from it; kept as a scan of its own")
+    result.notes.about(document)
+    if known and _all_sealed(document, known):
+        return
     context = Context(document, origin, look, document.scan_id)
     tally = Tally(known.tally if known else None)
     first, skip = (known.next_host, known.skip) if known else (0, 0)
@@ -187,7 +218,7 @@ def _read_document(
         result.hosts += 1
         if host.damage:
             name = host.head.get("address", [{}])[0].get("addr", "")
-            result.notes.append(f"host {host.ordinal} {name} is damaged and was repaired: {host.damage}")
+            result.notes.add(f"host {host.ordinal} {name} is damaged and was repaired: {host.damage}")
     for asset, change in _absent(document, context, sink):
         if sink.is_full():
             sink.seal()
@@ -216,6 +247,12 @@ def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[
                 yield gone(asset, context.time["value"], context.scan_id)
 
 
+def _all_sealed(document: Document, known: Scan) -> bool:
+    """Tell whether a document has nothing that is not sealed; a cut one without another host says nothing new."""
+    longer = not document.cut and document.length > known.length
+    return bool(known.record_id) and known.next_host >= document.hosts and not longer
+
+
 def _continues(document: Document, known: Scan, sink: Sink) -> bool:
     """Tell whether a document and what we know of the scan of that id agree as far as both go."""
     if document.prefix_length >= known.prefix_length:
@@ -235,12 +272,3 @@ def _digest(stream: Utf8, start: int, length: int) -> str:
         state.update(part)
         position += len(data)
     return state.hexdigest()
-
-
-def lines_of(notes: list[str], path: str) -> Iterator[str]:
-    """Yield notes with the file that they are about, at most a screenful."""
-    most = 20
-    for note in notes[:most]:
-        yield f"{path}: {note}"
-    if len(notes) > most:
-        yield f"{path}: and {len(notes) - most} more notes"

@@ -131,17 +131,18 @@ class Forwarder:
         return path
 
     def command(self, *arguments: str | Path, **options) -> subprocess.CompletedProcess:
-        """Run the program as a user does."""
+        """Run the program as a user does, or another that Python is given."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("NMAP_FORWARDER_")}
         environment |= {
             "NMAP_FORWARDER_STATE_DIR": str(self.directory / "state"),
             "NMAP_FORWARDER_CONFIG": str(self.directory / "config.toml"),
             "NMAP_FORWARDER_INTAKE_SETTLE": "0",
         } | options.pop("env", {})
+        program = options.pop("program", ["-m", "forwarder"])
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "config.toml").touch()
         return subprocess.run(
-            [sys.executable, "-m", "forwarder", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             check=False,
             capture_output=True,
             env=environment,

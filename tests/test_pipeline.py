@@ -78,6 +78,15 @@ def test_a_cut_compressed_file_gives_what_is_there(forwarder):
     assert forwarder.records("scan")[0]["nmap"]["scan"]["complete"] is False
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_a_damaged_compressed_file_does_not_stop_the_others(forwarder, pack):
+    data = bytearray(pack(scan(200).encode()))
+    data[len(data) // 2 : len(data) // 2 + 8] = b"\xff" * 8
+    forwarder.forward(forwarder.write("a.damaged", bytes(data)), forwarder.write("b.xml", scan(2, start=1800000000)))
+    assert "2027-01-15T08:00:00.000Z" in {record["event"]["start"] for record in forwarder.records("scan")}
+    assert any("a.damaged: " in line for line in forwarder.said)
+
+
 def test_a_file_that_grows_adds_only_what_is_new(forwarder):
     whole = scan(5)
     path = forwarder.write("a.xml", whole[: whole.index(host(3)) + 50])

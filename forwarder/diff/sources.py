@@ -40,7 +40,7 @@ def of_file(path: str, limit: int, advance: Advance) -> Side:
     try:
         # A copy, since it is read twice: framed for the last scan in it and that scan's end, then for its hosts.
         with TemporaryDirectory(prefix="nmap-forwarder-") as place, intake.open_input(path) as source:
-            if not intake.is_xml(source):
+            if not intake.is_xml(source, named=True):
                 raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")
             copied = intake.copy(source, Path(place), limit)
             if copied.note:

@@ -91,7 +91,7 @@ class HostMapper:
                 ports.add(port)
                 name = port.pop("id")
                 n = repeated[name] = repeated.get(name, -1) + 1
-                if all_ports or port.get("state") not in UNREMARKABLE:
+                if all_ports or port.get("state") not in UNREMARKABLE or "script" in port:
                     if self._known and (known := changes.seen(port, subject.timestamp, self._context.scan_id)):
                         seen[known[0]] = known[1]
                     found.append(record := self._port(subject, port, name, n))
@@ -117,7 +117,7 @@ class HostMapper:
         self._tally.add(
             subject.network,
             body.get("end", ""),
-            up=body.get("state") == "up",
+            up=body.get("state", "up" if ports.open_count else "") == "up",
             damaged=bool(host.damage),
             open_ports=ports.open_count,
         )

@@ -97,7 +97,8 @@ class PortTally:
         ]
         if any("ports" in entry for entry in entries):
             return entries
-        if len(entries) != 1:  # the ports behind each reason are not known, those of the group may be
+        if [entry.get("count") for entry in entries] != [group.get("count")]:
+            # The ports behind each of several reasons are not known, those of the group may be.
             entries.append(_group(state=state, count=group.get("count")))
         if alone and scanned.only and (whole := ranges.parse(scanned.only["ports"])):
             protocol = scanned.only.get("protocol", "")

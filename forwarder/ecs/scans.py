@@ -14,6 +14,8 @@ from forwarder.nmap import ranges
 
 COVERED: Final = ("tcp", "udp", "sctp", "ip")
 NANOSECONDS: Final = 1_000_000_000
+LONGEST: Final = 2**53 // NANOSECONDS
+"""Seconds (104 days) whose nanoseconds are a number in canonical JSON; start and end tell of a longer scan."""
 
 
 def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: str = "") -> tuple[str, bytes]:
@@ -30,7 +32,9 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
     """
     document = context.document
     facts = dict(document.run.facts)
-    identity = EventId(context.scan_id, "scan")(n=document.length)
+    identity = EventId(context.scan_id, "scan")(
+        "" if document.open_host is None else document.open_host, n=document.length
+    )
     outcome = "unknown" if document.cut else "failure" if facts.get("exit") == "error" else "success"
     event: dict[str, Any] = {
         "action": {"unknown": "scan-incomplete", "failure": "scan-failed", "success": "scan-completed"}[outcome],
@@ -123,9 +127,9 @@ def _times(facts: dict[str, Any], tally: Tally, *, cut: bool) -> dict[str, Any]:
     if end:
         times["end"] = end
     if start and end:
-        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-        if seconds >= 0:
-            times["duration"] = int(seconds) * NANOSECONDS
+        seconds = int((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+        if 0 <= seconds <= LONGEST:
+            times["duration"] = seconds * NANOSECONDS
     return times
 
 

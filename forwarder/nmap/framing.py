@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 CHUNK: Final = 1 << 20
 """Bytes read at a time."""
-SPLIT: Final = 4 << 20
+SPLIT: Final = 3 << 19
 """A host longer than this is handed over port by port."""
 LIMIT: Final = 16 << 20
 """Longest frame that is parsed; a longer one is passed over and said to be `too large`."""
@@ -36,6 +36,15 @@ OPAQUE = {b"<!--": re.compile(rb"(?P<own>-->)|<!--"), b"<![CDATA[": re.compile(r
 an end behind that would pass over whole hosts, and take quadratic time where nothing but beginnings comes."""
 HOST = re.compile(rb"<host[\s>]")
 NOT_IN_PORT = re.compile(rb"<(?:/ports|/?host|port)[\s/>]")
+LIKE_NMAPRUN = re.compile(rb"""<[^<>]*\s(?:scanner\s*=\s*["'](?:nmap|masscan)|xmloutputversion\s*=)""")
+"""A start tag that is nmaprun's by its attributes, whatever became of its name."""
+LIKE_CHILD = re.compile(
+    rb"<(?:host(?:\s{1,9}(?:start|end)time\s*=|[^<>]{0,99}>\s{0,40}<(?:status\s[^<>]{0,40}\bstate|address\s[^<>]{0,40}\baddr)=)"
+    rb"|scaninfo\s[^<>]{0,99}\bprotocol=)"
+)
+"""A child of nmaprun that is nmap's by what it begins with; other formats have elements of that name, too. It matches
+within OVERLAP bytes."""
+CHILDREN: Final = frozenset({b"host", b"scaninfo"})
 DECLARATION_END = re.compile(rb"[^<>\[]*(?:(?P<own>>)|\[|<)")
 SUBSET_END = re.compile(rb"(?P<own>\]\s*>)|<!DOCTYPE|<\?xml(?=\W)")
 """The end of a declaration without and with an internal subset, or what shows that it was cut."""
@@ -62,9 +71,10 @@ class Stream(Protocol):
 class Frame:
     """One piece of a document.
 
-    Kinds, in the order they can come: `document` (the start tag of nmaprun), then any of `element` (a child that
-    is no host), `host` (a whole host), `host-start`, `port`…, `host-end` (a large host: what precedes its first
-    port; each port; the host without its ports), `cut-host` (the input ends inside it), and last `end`.
+    Kinds, in the order they can come: `document` (the start tag of nmaprun; without data and `cut` where hosts come
+    without one), then any of `element` (a child that is no host), `host` (a whole host), `host-start`, `port`…,
+    `host-end` (a large host: what precedes its first port; each port; the host without its ports), `cut-host` (the
+    input ends inside it), and last `end`.
     `refused` stands for a whole document that declares entities.
     """
 
@@ -139,8 +149,8 @@ class Framer:
         chunk = self._stream.read(CHUNK)
         self._ended = not chunk
         self._base += self._position
-        self._buffer = self._buffer[self._position :] + chunk
-        self._position = 0
+        rest, self._buffer = self._buffer[self._position :], b""  # which may be large: not to be held thrice
+        self._buffer, self._position = rest + chunk, 0
         return not self._ended
 
     def _starts(self, *prefixes: bytes) -> bool:
@@ -156,6 +166,8 @@ class Framer:
         self._position += len(data)
         if self._consumed:
             self._consumed(data)
+        if length > CHUNK:  # as much would stay in the buffer until more is read
+            self._base, self._buffer, self._position = self.offset, self._buffer[self._position :], 0
         return data
 
     def _seek(self, token: bytes) -> bool:
@@ -220,25 +232,41 @@ class Framer:
             self._take(length)
             if self._open:
                 yield self._close("" if whole else "cut")
-        elif name == b"nmaprun" and self._entities:
-            start, self._entities = self.offset, False
-            self._pass_over(DOCUMENT_MARK, 8)
-            yield Frame("refused", start, self.offset)
-        elif name == b"nmaprun":
-            start = self.offset
-            length, whole = self._tag_length()
-            self._open = True
-            data = self._take(length)
-            yield Frame("document", start, self.offset, data, "" if whole else "cut")
-            if data.endswith(b"/>"):
-                yield self._close("")
+        elif not self._open and not closing and self._begins_scan(name):
+            yield from self._start_scan(name)
         elif closing or not self._open:
-            length, _ = self._tag_length()
-            self._take(max(length, 1))
+            start, (length, _) = self.offset, self._tag_length()
+            data = self._take(max(length, 1))
+            if self._open and b"=" in data:  # nmap 2.54 wrote empty elements so
+                yield Frame("element", start, self.offset, data)
         elif name == b"host":
             yield from self._host()
         else:
             yield self._element(name)
+
+    def _begins_scan(self, name: bytes) -> bool:
+        """Tell whether the start tag at hand, outside of any document, is nmaprun's, or of a child that lost it."""
+        if name == b"nmaprun":
+            return True
+        if name in CHILDREN:
+            return bool(LIKE_CHILD.match(self._buffer, self._position))
+        self._tag_length()  # reads on to its end
+        return bool(LIKE_NMAPRUN.match(self._buffer, self._position))
+
+    def _start_scan(self, name: bytes) -> Iterator[Frame]:
+        """Handle the tag that begins a scan: nmaprun's, or that of a child, which stays."""
+        start = self.offset
+        if self._entities:
+            self._entities = False
+            self._pass_over(DOCUMENT_MARK, 5)
+            yield Frame("refused", start, self.offset)
+            return
+        self._open = True
+        length, whole = (0, False) if name in CHILDREN else self._tag_length()
+        data = self._take(length)
+        yield Frame("document", start, self.offset, data, "" if whole else "cut")
+        if data.endswith(b"/>"):
+            yield self._close("")
 
     def _close(self, problem: str) -> Frame:
         self._open = False
@@ -363,6 +391,7 @@ class Framer:
                 port = self._port()
                 lost += not port.data
                 yield port
+                del port  # it may be large, and the next is read before this name is given to it
             length = 0
         if mark:
             problem = problem if mark.startswith(b"</host") else "cut"

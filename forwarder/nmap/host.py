@@ -14,7 +14,6 @@ from forwarder.nmap.values import (
     mac,
     moment,
     natural,
-    note,
     number,
     port_number,
     take,
@@ -26,6 +25,7 @@ HOST: Table = {
     "endtime": ("end", moment),
     "timedout": ("timed_out", boolean),
     "comment": ("comment", None),
+    "status": ("state", None),  # nmap 2.54
 }
 STATUS: Table = {
     "state": ("state", None),
@@ -42,7 +42,12 @@ OS_CLASS: Table = {
     "type": ("type", None),
     "accuracy": ("accuracy", natural),
 }
-PORT_USED: Table = {"state": ("state", None), "proto": ("protocol", None), "portid": ("port", port_number)}
+PORT_USED: Table = {
+    "state": ("state", None),
+    "proto": ("protocol", None),
+    "portid": ("port", port_number),
+    "id": ("port", port_number),  # nmap 2.54
+}
 HOP: Table = {
     "ttl": ("ttl", natural),
     "ipaddr": ("ip", address),
@@ -86,6 +91,7 @@ def host(element: Element) -> dict[str, Any]:
     """
     odd: list[str] = []
     found: dict[str, Any] = {}
+    results: list[Element] = []
     take(element, HOST, found, odd)
     for child in element:
         tag = child.tag
@@ -101,9 +107,11 @@ def host(element: Element) -> dict[str, Any]:
         elif tag == "distance":
             take(child, {"value": ("distance", natural)}, found, odd)
         elif tag == "hostscript":
-            found["script"] = scripts(child.iterfind("script"))
+            results.extend(child.iterfind("script"))
         elif tag != "port":
             take_markup(child, odd)
+    if results:
+        found["script"] = scripts(results)
     if odd:
         found["unparsed"] = odd
     return found
@@ -115,7 +123,7 @@ def _address(element: Element, found: dict[str, Any], odd: list[str]) -> None:
     try:
         entry = {"addr": mac(text) if kind == "mac" else address(text), "type": kind}
     except ValueError:
-        note(odd, f"address/@addr={text}")
+        take_markup(element, odd)
         return
     if vendor := element.get("vendor"):
         entry["vendor"] = vendor

@@ -9,7 +9,12 @@ from xml.etree.ElementTree import Element
 from forwarder.nmap.script import scripts
 from forwarder.nmap.values import Table, address, integer, natural, port_number, take, take_markup
 
-PORT: Table = {"protocol": ("protocol", None), "portid": ("number", port_number)}
+PORT: Table = {
+    "protocol": ("protocol", str.lower),
+    "portid": ("number", port_number),
+    "id": ("number", port_number),  # nmap 2.54
+    "owner": ("owner", None),  # nmap 2.54
+}
 STATE: Table = {
     "state": ("state", None),
     "reason": ("reason", None),
@@ -32,6 +37,7 @@ SERVICE: Table = {
     "lowver": ("low_version", integer),
     "highver": ("high_version", integer),
     "servicefp": ("fingerprint", None),
+    "banner": ("banner", None),  # masscan
 }
 OWNER: Table = {"name": ("owner", None)}
 
@@ -54,7 +60,9 @@ def port(element: Element) -> dict[str, Any]:
         returns it; `id`, `<protocol>/<portid>` as written; `unparsed`, a list of what fits none of these.
     """
     odd: list[str] = []
-    found: dict[str, Any] = {"id": f"{element.get('protocol', '')}/{element.get('portid', '')}"}
+    found: dict[str, Any] = {
+        "id": f"{element.get('protocol', '')}/{element.get('portid') or element.get('id', '')}",
+    }
     take(element, PORT, found, odd)
     results = []
     for child in element:
@@ -63,7 +71,7 @@ def port(element: Element) -> dict[str, Any]:
             state, strange = _state(tuple(child.attrib.items()))
             found |= state
             odd += strange
-        elif tag == "service":
+        elif tag == "service" and "service" not in found:  # of several, the others are kept as their markup
             service: dict[str, Any] = {}
             take(child, SERVICE, service, odd)
             if len(child):

@@ -13,7 +13,7 @@ from forwarder.nmap.host import host
 from forwarder.nmap.port import port
 from forwarder.nmap.survey import Document
 
-VERSION = 3
+VERSION = 4
 """Raised when the same input would give other records; kept with each scan's progress."""
 
 HOST_FRAMES = frozenset({"host", "host-start"})
@@ -69,13 +69,17 @@ class Host:
             if frame.kind != "port":
                 self._finish(frame)
                 return
-            if found := fast.port(frame.data):
+            if found := self._port(frame):
                 yield found
-                continue
-            element, damage = salvage.parse(frame.data)
-            self.damage = self.damage or damage
-            if element is not None:
-                yield port(element)
+
+    def _port(self, frame: Frame) -> dict[str, Any] | None:
+        """Return the port of a frame that has one; what may be large is let go of before the next is read."""
+        if found := fast.port(frame.data):
+            return found
+        element, damage = salvage.parse(frame.data)
+        frame.data = b""
+        self.damage = self.damage or damage
+        return port(element) if element is not None else None
 
     def _finish(self, frame: Frame) -> None:
         """Read the host's frame without its ports."""

@@ -22,6 +22,8 @@ RUN: Table = {
     "version": ("version", None),
     "profile_name": ("profile", None),
     "xmloutputversion": ("xml_version", None),
+    "exit": ("exit", None),
+    "errormsg": ("error", None),
 }
 INFO: Table = {
     "type": ("type", None),
@@ -61,14 +63,18 @@ ATTRIBUTE = re.compile(rb"""([A-Za-z_][\w.-]*)\s*=\s*(?:"([^"<]*)|'([^'<]*))""")
 
 def start_tag(data: bytes) -> tuple[Element, str]:
     """Return (nmaprun's start tag as an element without children, what was repaired)."""
+    if not data:
+        return Element("nmaprun"), "its start tag, <nmaprun …>, is missing or damaged"
     tag = data.rstrip()
     tag = tag if tag.endswith(b"/>") else tag.removesuffix(b">") + b"/>"
     element, repaired = salvage.parse(tag)
     if element is None:  # cut inside an attribute: take those that are whole, and the beginning of the last
-        element = Element("nmaprun")
-        for name, double, single in ATTRIBUTE.findall(salvage.repair(data).encode()):
-            element.set(name.decode(), (double or single).decode())
-    return element, repaired
+        whole = {name: double or single for name, double, single in ATTRIBUTE.findall(data)}
+        written = (name + b'="' + value.replace(b'"', b"&quot;") + b'"' for name, value in whole.items())
+        element, _ = salvage.parse(b"<nmaprun " + b" ".join(written) + b"/>")
+    if element is None:
+        return Element("nmaprun"), repaired
+    return element, repaired or ("" if element.tag == "nmaprun" else f"its start tag is named {element.tag}")
 
 
 class Run:

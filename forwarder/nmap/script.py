@@ -28,10 +28,13 @@ def scripts(elements: Iterable[Element], phase: str = "") -> dict[str, Any]:
     results = []
     for element in elements:
         name = element.get("id", "")
+        output, text = element.get("output", ""), (element.text or "").strip()
         found["id"].append(name)
-        found["output"].append(element.get("output") or (element.text or "").strip())
+        found["output"].append(output or text)
         if len(element):
             results.append({"id": name, "table": table(element, 1)})
+        elif output and text:  # a result that is one value, no table
+            results.append({"id": name, "table": [{"value": text}]})
         if phase:
             found.setdefault("phase", []).append(phase)
     if results:

@@ -43,6 +43,9 @@ class Document:
     """SHA-256 of as many bytes as are known of this scan, if a host ends there; else empty."""
     cut: str = ""
     """Why the document is not complete; empty when it is."""
+    open_host: int | None = None
+    """Place of a last host without an end tag, behind which another document begins; the same bytes are one host less
+    while nothing follows them."""
 
 
 class _Hasher:
@@ -107,6 +110,7 @@ class Survey:
             digest = self._hasher.state.hexdigest()
             document.hosts += 1
             document.prefix_length, document.prefix_sha256 = frame.end - document.start, digest
+            document.open_host = document.hosts - 1 if frame.problem == "cut" else None
             if not document.scan_id and frame.problem != "cut":
                 document.scan_id = digest
                 self._known = self._prefix_of(digest)
@@ -118,6 +122,8 @@ class Survey:
             document.cut = f"cut at byte {frame.end}, inside the host that begins at byte {frame.start}"
         elif frame.kind == "end":
             document.length = frame.end - document.start
+            if document.length != document.prefix_length:
+                document.open_host = None
             document.sha256 = self._hasher.state.hexdigest()
             document.scan_id = document.scan_id or document.sha256
             if frame.problem and not document.cut:

@@ -154,6 +154,8 @@ UNKNOWN: Final[tuple[str, Convert]] = ("", _refuse)
 
 def take_markup(element: Element, odd: list[str]) -> None:
     """Keep an element that we do not know as its markup."""
+    if len(odd) > MAX_UNPARSED:  # writing it would be for nothing
+        return
     try:
         markup = tostring(element, encoding="unicode").strip()
     except RecursionError:  # nested deeper than Python's stack
@@ -162,6 +164,9 @@ def take_markup(element: Element, odd: list[str]) -> None:
 
 
 def note(odd: list[str], text: str) -> None:
-    """Add one oddity, within bounds."""
+    """Add one oddity, within bounds; what goes beyond them is said to."""
     if len(odd) < MAX_UNPARSED:
-        odd.append(text[:MAX_UNPARSED_LENGTH])
+        rest = len(text) - MAX_UNPARSED_LENGTH
+        odd.append(text if rest <= 0 else f"{text[:MAX_UNPARSED_LENGTH]}… and {rest} characters more")
+    elif len(odd) == MAX_UNPARSED:
+        odd.append("and more, only in the evidence")

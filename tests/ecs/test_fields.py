@@ -66,7 +66,8 @@ def rich() -> list[dict]:
     many = b"".join(b'<script id="s%d" output="%s"/>' % (n, b"x" * 60000) for n in range(40))
     large = data.replace(b"<hostscript>", b"<hostscript>" + many)
     cut = data[: data.index(b"<output")].replace(b'profile_name="Intense scan"', b'profile_name="&#x1;"')
-    return [*records(data), *records(large), *records(cut), *records(DERIVED)]
+    masscan = (FIXTURES / "masscan.xml").read_bytes()
+    return [*records(data), *records(large), *records(cut), *records(DERIVED), *records(masscan)]
 
 
 @pytest.fixture
@@ -79,12 +80,12 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, strict=True))
 
 
-@pytest.mark.parametrize("name", ["rich.xml", "demo.xml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.iterdir()))
 @pytest.mark.parametrize("options", [OPTIONS, Options(), Options(all_ports=True, os_accuracy=0)])
 def test_records_keep_to_the_table(name, options):
     found = records((FIXTURES / name).read_bytes(), options)
-    made = {"nmap.port", "nmap.host", "nmap.scan"} | ({"nmap.vulnerability"} if name == "rich.xml" else set())
-    assert {record["event"]["dataset"] for record in found} == made
+    made = {"nmap.port", "nmap.host", "nmap.scan"}
+    assert {record["event"]["dataset"] for record in found} - {"nmap.vulnerability"} == made
     assert [problem for record in found for problem in problems(record)] == []
 
 
@@ -132,6 +133,7 @@ def test_only_long_texts_and_what_ecs_does_not_index_are_not_indexed():
         "nmap.host.os.fingerprint",
         "nmap.host.port.group.ports",
         "nmap.host.port.scanned.ports",
+        "nmap.port.service.banner",
         "nmap.port.service.fingerprint",
         "nmap.scan.info.ports",
         "tls.server.certificate",

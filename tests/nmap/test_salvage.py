@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,3 +96,54 @@ def test_what_has_no_element_gives_none(data):
 def test_no_bytes_raise(data):
     salvage.parse(data)
     salvage.parse(b"<x>" + data + b"</x>")
+
+
+# --- large frames -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("a", b"a"), ("€", "€".encode()), ("&", b"&amp;"), ("\n", b"&#xa;"), (">'", b">&apos;")],
+)
+@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize("form", [b'<x a="%s" b="2"/>', b"<x b='2' a='%s'/>", b'<x b="2">%s</x>'])
+def test_a_long_text_keeps_its_beginning_and_what_stands_behind_it(text, written, shift, form):
+    count = salvage.LARGE * 3 // len(written)
+    element, wrong = salvage.parse(form.replace(b"%s", b"s" * shift + written * count))
+    assert element is not None
+    kept = element.get("a") or element.text
+    assert ("s" * shift + text * count).startswith(kept)
+    assert 0.8 < len(kept) * len(written) / len(text) / salvage.LARGE <= 1
+    assert element.get("b") == "2"
+    assert "is too large to read and only in the evidence" in wrong
+
+
+def test_of_too_many_parts_the_first_are_kept():
+    data = b"<x>" + b"<elem>1</elem>" * salvage.LARGE + b"</x>"
+    element, wrong = salvage.parse(data, partial=False)
+    assert element is not None
+    assert len(element) - (salvage.LARGE - 3) // 14 in {0, 1}
+    assert f"part of its {len(data)} bytes" in wrong
+
+
+def test_long_texts_are_shortened_by_their_share_and_short_ones_not_at_all():
+    texts = [b"a" * salvage.LARGE, b"b" * salvage.LARGE * 3, b"c" * salvage.PIECE]
+    element, _ = salvage.parse(b"<x>" + b"".join(b"<s o='%s'/>" % text for text in texts) + b"</x>")
+    assert element is not None
+    lengths = [len(child.get("o")) for child in element]
+    assert lengths[2] == salvage.PIECE
+    assert lengths[1] == pytest.approx(3 * lengths[0], rel=0.01)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"<x ", b"a='", b'"', b"'", b">", b"<", b"&amp;", b"\xe2\x82\xac", b"=", b"z" * 30]),
+        max_size=30,
+    )
+)
+def test_shortening_takes_any_bytes(tokens):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(salvage, "LARGE", 60)
+        patch.setattr(salvage, "PIECE", 10)
+        patch.setattr(salvage, "LONG", re.compile(rb"<[^<]{10,}"))
+        salvage.parse(b"".join(tokens))

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import orjson
 
+from forwarder.nmap.salvage import LARGE
+
 LIBRARY: Final = Path(__file__).with_name("reader.so")
 COMPILED: Final = LIBRARY.exists() and not os.environ.get("NMAP_FORWARDER_PURE")
 """Whether the library is used."""
@@ -29,7 +31,7 @@ def _load(library: Path, name: str) -> Callable[[bytes], Any]:
     to_json = byref(json)
 
     def read(frame: bytes) -> Any:
-        length = function(frame, len(frame), to_json)
+        length = function(frame, len(frame), to_json) if len(frame) <= LARGE else 0
         return orjson.loads(string_at(json, length)) if length else None
 
     return read
