@@ -48,8 +48,9 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &
     scripts.clear();
     let mut described = false;
     object(out, |out| {
-        if cursor.get("protocol").bytes.iter().any(u8::is_ascii_uppercase) {
-            return Err(Odd);
+        let protocol = cursor.get("protocol");
+        if !protocol.plain || protocol.bytes.iter().any(u8::is_ascii_uppercase) {
+            return Err(Odd); // written in lower case by Python, but not in the id
         }
         key(out, "id");
         string(out, cursor.get("protocol"))?;
