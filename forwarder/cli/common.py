@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 from forwarder import state
 from forwarder.config import BY_NAME, Settings
+from forwarder.errors import UsageError
+from forwarder.seal.note import NoteError, Verifier
 from forwarder.terminal import complain
 
 FLAGS = {
@@ -68,6 +71,20 @@ def settings(args: argparse.Namespace) -> Settings:
         UsageError: one of them is wrong.
     """
     return Settings(vars(args), args.config)
+
+
+def verifier_key(file: Path) -> Verifier:
+    """Read a verifier key.
+
+    Raises:
+        UsageError: it cannot be read, or is none.
+    """
+    try:
+        return Verifier.parse(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except (NoteError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def made(values: Settings) -> None:

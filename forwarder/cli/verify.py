@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from forwarder import state
-from forwarder.cli import common
+from forwarder.cli import common, proof
 from forwarder.config import Settings
 from forwarder.errors import Exit, UsageError
 from forwarder.ledger import ANCHORED, Ledger
-from forwarder.seal.note import Checkpoint, NoteError, Verifier
+from forwarder.seal.note import Checkpoint, Verifier
 from forwarder.terminal import complain, progress, say
 from forwarder.verify.run import read_checkpoint, remember, verify
 from forwarder.verify.verdict import LogVerdict
@@ -22,6 +22,7 @@ examples:
   nmap-forwarder verify                               # this machine's own archive
   nmap-forwarder verify /mnt/archive --key scanner1.vkey
   nmap-forwarder verify --json --checkpoint pinned.txt
+  nmap-forwarder verify 3f1c…e9.tlog-proof --key scanner1.vkey
 
 Without --key, the key of this machine's state directory is used. After a
 verification without findings, each log's newest checkpoint is remembered in
@@ -32,7 +33,10 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "verify", "check that an archive is what was sealed", EPILOG)
     parser.add_argument(
-        "path", nargs="?", metavar="ARCHIVE", help="archive, or directory of one log; default: the local one"
+        "path",
+        nargs="?",
+        metavar="ARCHIVE",
+        help="archive, or directory of one log, or the proof of one record; default: the local archive",
     )
     common.setting(parser, "archive")
     parser.add_argument(
@@ -55,11 +59,14 @@ def run(args: argparse.Namespace) -> Exit:
     values = common.settings(args)
     path = Path(args.path) if args.path else values["archive"]
     directory: Path = values["state_dir"]
-    keys = [_key(Path(name)) for name in args.key]
+    keys = [common.verifier_key(Path(name)) for name in args.key]
     if not keys and state.is_made(directory):
         keys = [state.verifier_key(directory)]
     if not keys:
         raise UsageError("no public key to verify with", "give --key FILE, the key.vkey of the forwarder")
+
+    if path.is_file():
+        return proof.report(path, keys, as_json=args.json, quiet=args.quiet)
 
     def pinned(verifier: Verifier) -> list[Checkpoint]:
         files = [Path(name) for name in args.checkpoint]
@@ -79,15 +86,6 @@ def run(args: argparse.Namespace) -> Exit:
         for verdict in verdicts:
             _print(verdict, quiet=args.quiet)
     return Exit.INTEGRITY if failed else Exit.OK
-
-
-def _key(file: Path) -> Verifier:
-    try:
-        return Verifier.parse(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from None
-    except (NoteError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from None
 
 
 def _own(values: Settings, verifier: Verifier, path: Path) -> list[Checkpoint]:

@@ -99,6 +99,22 @@ class Checkpoint:
         """The three signed lines."""
         return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
 
+    @classmethod
+    def parse(cls, text: bytes) -> Checkpoint:
+        """Read a note's text; whether it was signed is another question.
+
+        Raises:
+            NoteError: it is not exactly a checkpoint's three lines.
+        """
+        try:
+            origin, size, encoded = text.decode().split("\n")[:-1]
+            checkpoint = cls(origin, int(size), b64decode(encoded, validate=True))
+        except (ValueError, binascii.Error):
+            raise NoteError("not a checkpoint (origin, size, root)") from None
+        if checkpoint.text != text or len(checkpoint.root) != HASH_BYTES:
+            raise NoteError("not a checkpoint (origin, size, root)")
+        return checkpoint
+
     def sign(self, signer: Signer) -> bytes:
         """Return the whole signed note."""
         signature = b64encode(signer.verifier.key_id + signer.sign(self.text)).decode()
@@ -145,13 +161,4 @@ def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
     Raises:
         NoteError: the note does not hold, or its text is not exactly a checkpoint's three lines.
     """
-    text = open_note(note, verifier)
-    lines = text.decode(errors="replace").split("\n")
-    try:
-        origin, size, encoded = lines[:-1]
-        checkpoint = Checkpoint(origin, int(size), b64decode(encoded, validate=True))
-    except (ValueError, binascii.Error):
-        raise NoteError("not a checkpoint (origin, size, root)") from None
-    if checkpoint.text != text or len(checkpoint.root) != HASH_BYTES:
-        raise NoteError("not a checkpoint (origin, size, root)")
-    return checkpoint
+    return Checkpoint.parse(open_note(note, verifier))

@@ -49,6 +49,21 @@ def test_gos_tlog_packages_verify_the_log_and_its_proofs(sealed, tmp_path):
     assert subprocess.run([tool, log, vkey], check=False, capture_output=True, timeout=60).returncode == 1
 
 
+def test_gos_tlog_packages_verify_the_proof_of_a_record(sealed, tmp_path):
+    tool = need("tlogcheck")
+    vkey = sealed.directory / "state" / "key.vkey"
+    file = tmp_path / "x.tlog-proof"
+    for index, record in enumerate(sealed.records()):
+        made = sealed.command("prove", record["event"]["id"], "--output", file)
+        assert made.returncode == 0, made.stderr
+        result = subprocess.run([tool, "-proof", file, vkey], check=False, capture_output=True, text=True, timeout=60)
+        assert (result.returncode, "in size 3" in result.stdout) == (0, True), f"record {index}: {result.stdout}"
+    data = file.read_bytes()
+    for place in range(0, len(data), 97):
+        file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        assert subprocess.run([tool, "-proof", file, vkey], check=False, capture_output=True).returncode == 1, place
+
+
 def test_tesseras_fsck_accepts_the_log(sealed):
     tool = need("tessera-fsck")
     result = subprocess.run(

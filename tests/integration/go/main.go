@@ -2,11 +2,13 @@
 // code with nmap-forwarder. It was written from docs/SEALED_ARCHIVE.md alone.
 //
 //	tlogcheck LOG_DIR VKEY_FILE
+//	tlogcheck -proof PROOF_FILE VKEY_FILE
 //
 // LOG_DIR is <archive>/<origin>. Every manifest's hash becomes a leaf; every checkpoint has to be signed, and every root,
 // tile, entry bundle and proof has to be what these packages make of the leaves. Records and evidence are not read.
 //
-// It prints "ok: size N root <base64>" and exits 0, or prints the first problem and exits 1.
+// It prints "ok: size N root <base64>" and exits 0, or prints the first problem and exits 1. The proof of one record is
+// checked by proof.go.
 package main
 
 import (
@@ -32,8 +34,17 @@ const (
 )
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == "-proof" {
+		what, err := checkProof(os.Args[2], os.Args[3])
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println("ok:", what)
+		return
+	}
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: tlogcheck LOG_DIR VKEY_FILE")
+		fmt.Fprintln(os.Stderr, "usage: tlogcheck LOG_DIR VKEY_FILE, or tlogcheck -proof PROOF_FILE VKEY_FILE")
 		os.Exit(2)
 	}
 	size, root, err := check(os.Args[1], os.Args[2])
@@ -45,13 +56,9 @@ func main() {
 }
 
 func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
-	vkey, err := os.ReadFile(vkeyFile)
+	verifier, err := readKey(vkeyFile)
 	if err != nil {
 		return 0, root, err
-	}
-	verifier, err := note.NewVerifier(strings.TrimSuffix(string(vkey), "\n"))
-	if err != nil {
-		return 0, root, fmt.Errorf("%s: %w", vkeyFile, err)
 	}
 	lines, err := readLeaves(dir)
 	if err != nil {
@@ -81,6 +88,18 @@ func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
 		return 0, root, err
 	}
 	return size, roots[size], checkProofs(lines, roots, stored)
+}
+
+func readKey(file string) (note.Verifier, error) {
+	vkey, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := note.NewVerifier(strings.TrimSuffix(string(vkey), "\n"))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return verifier, nil
 }
 
 // hashes is what tlog.StoredHashes returned so far, in the order in which tlog numbers them.
