@@ -12,8 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from forwarder import config, durable
-from forwarder.archive.directory import DirectoryArchive
 from forwarder.archive.interface import Archive
+from forwarder.archive.place import open_archive
 from forwarder.errors import UsageError
 from forwarder.keyring import FIRST, VERIFIER, Keyring, make_first, read_verifier
 from forwarder.ledger import Ledger, locked
@@ -120,7 +120,7 @@ def opened(settings: config.Settings) -> Iterator[State]:
         ledger = Ledger(directory / "ledger.sqlite")
         try:
             keys = Keyring(directory, ledger, settings.secret("key.passphrase"))
-            yield State(directory, keys, ledger, DirectoryArchive(settings["archive"], verifier.name))
+            yield State(directory, keys, ledger, open_archive(settings["archive"], verifier.name, settings))
         finally:
             ledger.close()
 
