@@ -61,7 +61,5 @@ class Anchor:
                 ledger.set_evidence_anchored(evidence.raw_sha256)
 
     def _postpone(self, error: ForwarderError) -> None:
-        count = len(self._state.ledger.batches(*SEALED))
-        waiting = f"; {count} sealed batches wait for it" if count else ""
         self._outcome.unanchored, self._outcome.anchoring = str(error), error.exit_code
-        self._listener.said(f"{error}{waiting}")
+        self._listener.said(str(error))

@@ -110,7 +110,7 @@ class S3Archive(Archive):
 
     def prepare(self) -> None:
         """See that the bucket can lock, and until when objects are to be kept; see `Archive.prepare`."""
-        right = f"nmap-forwarder setup s3 {self._bucket} makes a right one"
+        right = f"nmap-forwarder setup s3 --archive {self._bucket} makes a right one"
         if self._client.call("get_bucket_versioning").get("Status") != "Enabled":
             raise UsageError(f"{self.place}: the bucket keeps no versions", right)
         try:

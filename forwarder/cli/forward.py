@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
         "paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input"
     )
     common.setting(parser, "archive", "lock_wait", "intake.settle", "observer.name", "scan.vantage")
-    common.setting(parser, "records.ports", "privacy.evidence", *common.ELASTICSEARCH)
+    common.setting(parser, "records.ports", "privacy.evidence", *common.S3, *common.ELASTICSEARCH)
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="print nothing but problems")
     parser.set_defaults(run=run)
@@ -102,7 +102,7 @@ def _summary(outcome: Outcome, place: str) -> str:
     if outcome.delivered:
         line += f"; {outcome.delivered} documents delivered"
     if outcome.unanchored:
-        line += "; what is sealed waits for the archive"
+        line += "; what is not in the archive yet waits for the next run"
     if outcome.undelivered:
         line += "; the rest waits for the next run"
     return line

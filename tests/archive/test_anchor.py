@@ -294,7 +294,7 @@ def test_a_bucket_that_cannot_lock_is_refused_and_nothing_is_lost(forwarder, s3,
     forwarder.flags["archive"] = f"s3://{s3.bucket(lock=False)}"
     outcome = one(forwarder, 1)
     assert (outcome.exit_code, outcome.batches) == (Exit.USAGE, 1)
-    assert "setup s3 s3://" in outcome.unanchored
+    assert "setup s3 --archive s3://" in outcome.unanchored
     assert not versions(forwarder)
     forwarder.flags["archive"] = right
     assert forwarder.forward().exit_code == Exit.OK
@@ -341,4 +341,4 @@ def test_the_command_says_it_in_one_line(forwarder, s3, bucket):
     assert bad.returncode == 2
     assert bad.stderr.count(b"\n") == 1
     assert b"refuses our credentials" in bad.stderr
-    assert b"1 sealed batches wait" in bad.stderr
+    assert b"not in the archive yet waits" in bad.stdout
