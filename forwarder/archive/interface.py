@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 from forwarder.errors import IntegrityError
 from forwarder.seal.manifest import checkpoint_name, manifest_name
@@ -64,6 +64,9 @@ class Receipt:
 
 class Archive(ABC):
     """The objects of one log."""
+
+    ahead: ClassVar[int] = 1
+    """How many objects are worth asking for at the same time: more than one where an answer takes a while."""
 
     @property
     @abstractmethod
@@ -126,8 +129,13 @@ class Archive(ABC):
         """
 
     @abstractmethod
-    def keys(self) -> Iterator[str]:
-        """Yield all keys, in no particular order."""
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        """Yield keys in no particular order.
+
+        Args:
+            prefix: what they begin with.
+            after: only keys greater than this one, in the order of their bytes.
+        """
 
     def has(self, key: str) -> bool:
         """Tell whether a key holds an object."""

@@ -257,12 +257,12 @@ def test_evidence_that_is_there_is_kept_as_long_as_what_refers_to_it(forwarder, 
     forwarder.flags["s3_retention_days"] = 2
     real = outbox.anchor
 
-    def anchor(directory, manifest, store, skip):
+    def anchor(directory, manifest, store, skip, changes=()):
         if manifest.sequence:
             store._locking = s3_archive.Locking(days=9)
             store._until = None
         store._set_until()
-        return real(directory, manifest, store, skip)
+        return real(directory, manifest, store, skip, changes)
 
     monkeypatch.setattr(outbox, "anchor", anchor)
     one(forwarder, 1)
