@@ -137,7 +137,7 @@ def keep_signatures(path, which):
 
 
 def test_the_worked_example_of_the_specification_runs():
-    """Every command in the specification's last section prints what is written there."""
+    """Every command in the specification, from its worked example on, prints what is written there."""
     for program in ("openssl", "jq", "zstd", "xxd"):
         need(program)
     text = (ROOT / "docs/SEALED_ARCHIVE.md").read_text().split("## 11. Worked example")[1]
