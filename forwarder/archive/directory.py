@@ -50,7 +50,16 @@ class DirectoryArchive(Archive):
 
     def open(self, key: str) -> IO[bytes]:
         """Open an object; see `Archive.open`."""
-        return (self.root / key).open("rb")
+        return open(f"{self.root}/{key}", "rb")  # noqa: PTH123, SIM115 - many small files: Path takes as long as the rest
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Return an object's bytes; see `Archive.read`."""
+        with open(f"{self.root}/{key}", "rb", buffering=0) as file:  # noqa: PTH123
+            parts = []
+            while limit >= 0 and (data := file.read(limit + 1)):
+                parts.append(data)
+                limit -= len(data)
+            return b"".join(parts)
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
         """Yield keys; see `Archive.keys`."""
