@@ -97,9 +97,7 @@ class Log:
         hashes = [merkle.leaf_hash(line) for line in lines]
         leaves = b"".join(hashes)
         root = merkle.root(hashes).hex()
-        found = Records(
-            count, root, len(raw), digest(raw), len(stored), digest(stored), digest(leaves), moment, moment
-        )
+        found = Records(count, root, len(raw), digest(raw), len(stored), digest(stored), digest(leaves), moment, moment)
         self.write(found.name, stored)
         self.write(found.leaves_name, leaves)
         return found

@@ -36,15 +36,23 @@ def compare(directory: Path, batches: int, records: int, kilobytes: int) -> None
     archive, state = directory / "archive", directory / "state"
     make(archive, batches, records, kilobytes)
     log = archive / ORIGIN
-    stored = int(subprocess.check_output(f"find {log} -type f -printf '%s\n' | awk '{{n+=$1}} END {{print n}}'", shell=True))
-    print(f"{batches} batches of {records} records and {kilobytes} kB of evidence: {stored / 1e6:.0f} MB stored", flush=True)
+    stored = int(
+        subprocess.check_output(f"find {log} -type f -printf '%s\n' | awk '{{n+=$1}} END {{print n}}'", shell=True)
+    )
+    print(
+        f"{batches} batches of {records} records and {kilobytes} kB of evidence: {stored / 1e6:.0f} MB stored",
+        flush=True,
+    )
     sums = measure(f"find {log} -type f -print0 | xargs -0 sha256sum")
     content = f"find {log} -name '*.zst' -print0 | xargs -0 zstd -dcq | sha256sum"
     both = [a + b for a, b in zip(sums, measure(content), strict=True)]
     print(f"  sha256sum, stored bytes     {sums[0]:7.2f} s {sums[1]:7.2f} s CPU")
     print(f"  sha256sum, and content      {both[0]:7.2f} s {both[1]:7.2f} s CPU")
     base = [sys.executable, "-m", "forwarder", "verify", str(archive), "--key", str(directory / "key.vkey")]
-    environment = os.environ | {"NMAP_FORWARDER_STATE_DIR": str(state), "NMAP_FORWARDER_CONFIG": str(directory / "none")}
+    environment = os.environ | {
+        "NMAP_FORWARDER_STATE_DIR": str(state),
+        "NMAP_FORWARDER_CONFIG": str(directory / "none"),
+    }
     (directory / "none").touch()
     for jobs in JOBS:
         seconds, cpu, memory = measure([*base, "--jobs", str(jobs)], environment)

@@ -22,15 +22,24 @@ class DirectoryArchive(Archive):
         origin: the log's origin.
     """
 
-    kind = "directory"
-
     def __init__(self, directory: Path, origin: str) -> None:
         self.root = directory / origin
+
+    @property
+    def kind(self) -> str:
+        """A word."""
+        return "directory"
 
     @property
     def place(self) -> str:
         """The log's directory."""
         return str(self.root)
+
+    def prepare(self) -> None:
+        """Nothing: a directory keeps what it is given until somebody deletes it."""
+
+    def keep(self, key: str) -> None:
+        """Nothing, likewise."""
 
     def put(self, key: str, source: Path) -> None:
         """Link or copy a file; see `Archive.put`."""
