@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+import xml.etree.ElementTree as ET
 
 import pytest
 from conftest import scan
@@ -111,13 +111,13 @@ def test_verify_writes_a_report_for_pipelines(run, scanned, tmp_path):
     run("forward", scanned)
     report = tmp_path / "verify.xml"
     assert run("verify", "--junit", report)[0] == 0
-    (suite,) = ElementTree.parse(report).getroot()
+    (suite,) = ET.parse(report).getroot()
     assert (suite.get("failures"), suite.get("tests")) == ("0", str(len(suite.findall("testcase"))))
     assert "cannot exclude" in suite.findtext("system-out")
     victim = next((tmp_path / "state" / "archive").rglob("records/*.zst"))
     victim.write_bytes(victim.read_bytes() + b"\x1b[2J\0")
     assert run("verify", "--junit", report)[0] == 1
-    (suite,) = ElementTree.parse(report).getroot()
+    (suite,) = ET.parse(report).getroot()
     (failed,) = [case for case in suite.findall("testcase") if case.find("failure") is not None]
     assert (failed.get("name"), suite.get("failures")) == ("records", "1")
     assert "records-damaged" in failed.find("failure").get("type")
