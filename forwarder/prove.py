@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import orjson
@@ -10,12 +11,15 @@ import orjson
 from forwarder.archive import records
 from forwarder.archive.interface import POINTER, Archive
 from forwarder.errors import IntegrityError, NothingError
-from forwarder.seal import merkle, tiles
-from forwarder.seal.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, checkpoint_name, digest, manifest_name
-from forwarder.seal.note import Checkpoint, NoteError
+from forwarder.seal import merkle
+from forwarder.seal.manifest import MAX_MANIFEST_BYTES, Manifest, ManifestError, checkpoint_name, manifest_name
+from forwarder.seal.note import Checkpoint, NoteError, signatures, split_note
 from forwarder.seal.proof import LogProof, RecordProof
+from forwarder.verify.tree import Tiles, TreeError
 
 MAX_CHECKPOINT: Final = 1 << 16
+MAX_COSIGNATURES: Final = 16
+"""Objects with cosignatures that a proof takes in."""
 
 
 def prove(archive: Archive, record_id: str, sequence: int | None = None) -> bytes:
@@ -76,38 +80,29 @@ def _log_proof(archive: Archive, manifest: Manifest, extra: bytes) -> bytes:
     sequence = manifest.sequence
     try:
         size = max(_newest(archive), sequence + 1)
-        leaves = _leaves(archive, size)
-        proof = LogProof(
-            sequence,
-            tuple(merkle.inclusion_path(leaves, sequence)),
-            archive.read(checkpoint_name(size), MAX_CHECKPOINT),
-            extra,
-        )
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{archive.place}: {error.filename or error} is missing", "run verify") from None
-    leaf = merkle.leaf_hash(tiles.entry(sequence, digest(manifest.encode())))
-    if leaves[sequence] != leaf:
-        raise IntegrityError(f"{archive.place}: {manifest.name} is not the batch that was sealed", "run verify")
-    return proof.encode()
+        note = archive.read(checkpoint_name(size), MAX_CHECKPOINT)
+        tree = Tiles(archive, Checkpoint.parse(split_note(note)[0]))
+        return LogProof(sequence, tuple(tree.path(sequence)), note + _cosignatures(archive, size), extra).encode()
+    except (FileNotFoundError, NoteError, TreeError) as error:
+        raise IntegrityError(f"{archive.place}: batch {sequence} cannot be proven ({error})", "run verify") from None
 
 
 def _newest(archive: Archive) -> int:
     """Return the size that the pointer speaks of. It is a hint; the checkpoint of that size decides."""
     try:
-        text, _, _ = archive.read(POINTER, MAX_CHECKPOINT).partition(b"\n\n")
-        return Checkpoint.parse(text + b"\n").size
+        return Checkpoint.parse(split_note(archive.read(POINTER, MAX_CHECKPOINT))[0]).size
     except (FileNotFoundError, NoteError):
         return 0
 
 
-def _leaves(archive: Archive, size: int) -> list[bytes]:
-    """Return the log's leaf hashes, from its tiles."""
-    found: list[bytes] = []
-    for index in range(-(-size // tiles.WIDTH)):
-        width = min(tiles.WIDTH, size - index * tiles.WIDTH)
-        name = tiles.path(0, index, width)
-        data = archive.read(name, width * len(merkle.EMPTY))
-        if len(data) != width * len(merkle.EMPTY):
-            raise IntegrityError(f"{archive.place}: {name} is not the tile that was written", "run verify")
-        found += [data[i : i + 32] for i in range(0, len(data), 32)]
+def _cosignatures(archive: Archive, size: int) -> bytes:
+    """Return the witnesses' signature lines over a checkpoint, which a note may have behind the log's own."""
+    found = b""
+    for key in islice(archive.keys(f"cosignatures/{size:020d}/"), MAX_COSIGNATURES):
+        lines = archive.read(key, MAX_CHECKPOINT)
+        try:
+            signatures(lines)
+        except NoteError:
+            continue  # verify tells of it
+        found += lines
     return found

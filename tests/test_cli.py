@@ -6,8 +6,8 @@ import pty
 import re
 import subprocess
 import sys
-from pathlib import Path
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from conftest import scan

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from forwarder.errors import Exit, IntegrityError
+from forwarder.seal.cosignature import Witness
 from forwarder.seal.note import Verifier
 from forwarder.seal.proof import MAX_PROOF
 from forwarder.terminal import say
-from forwarder.verify.proof import Proven, check_proof
+from forwarder.verify.proof import Proven, check_proof, seen_by
 
 
-def report(file: Path, keys: list[Verifier], *, as_json: bool, quiet: bool) -> Exit:
+def report(file: Path, keys: list[Verifier], witnesses: Sequence[Witness], *, as_json: bool, quiet: bool) -> Exit:
     """Check a proof and print the verdict.
 
     Raises:
@@ -23,25 +25,30 @@ def report(file: Path, keys: list[Verifier], *, as_json: bool, quiet: bool) -> E
         data = source.read(MAX_PROOF + 1)
     try:
         proven = check_proof(data, keys)
+        rests_on = [
+            f"the public key {proven.key}",
+            f"the checkpoint of size {proven.checkpoint.size} that is in the proof",
+            *seen_by(proven, witnesses),
+        ]
     except IntegrityError as error:
         if not as_json:
             raise IntegrityError(f"{file} proves nothing: {error}") from None
         print(json.dumps({"ok": False, "proof": str(file), "problem": str(error)}))
         return Exit.INTEGRITY
     if as_json:
-        print(json.dumps(_facts(file, proven)))
+        print(json.dumps(_facts(file, proven, rests_on)))
     elif not quiet:
         batch = proven.manifest
         say(f"ok     {file}: record {proven.record_id or '(without an id)'}")
         say(f"       is record {proven.index} of batch {batch.sequence} of {batch.origin}, sealed {batch.created}")
-        for line in _rests_on(proven):
+        for line in rests_on:
             say(f"       rests on {line}")
         for line in _cannot_exclude():
             say(f"       cannot exclude {line}")
     return Exit.OK
 
 
-def _facts(file: Path, proven: Proven) -> dict[str, object]:
+def _facts(file: Path, proven: Proven, rests_on: list[str]) -> dict[str, object]:
     return {
         "ok": True,
         "proof": str(file),
@@ -52,16 +59,9 @@ def _facts(file: Path, proven: Proven) -> dict[str, object]:
         "size": proven.checkpoint.size,
         "root": proven.checkpoint.root.hex(),
         "record": proven.record.decode(),
-        "rests_on": _rests_on(proven),
+        "rests_on": rests_on,
         "cannot_exclude": _cannot_exclude(),
     }
-
-
-def _rests_on(proven: Proven) -> list[str]:
-    return [
-        f"the public key {proven.key}",
-        f"the checkpoint of size {proven.checkpoint.size} that is in the proof",
-    ]
 
 
 def _cannot_exclude() -> list[str]:

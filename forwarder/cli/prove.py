@@ -13,6 +13,7 @@ from forwarder.archive.place import open_archive
 from forwarder.cli import common
 from forwarder.errors import Exit, IntegrityError, UsageError
 from forwarder.terminal import complain, say
+from forwarder.verify.keys import keys_of
 from forwarder.verify.proof import check_proof
 
 EPILOG = """\
@@ -50,9 +51,10 @@ def run(args: argparse.Namespace) -> Exit:
     if not args.key and not state.is_made(values["state_dir"]):
         raise UsageError("it is not known which log to search", "give --key FILE, the key.vkey of the forwarder")
     key = common.verifier_key(Path(args.key)) if args.key else state.verifier_key(values["state_dir"])
-    proof = prove.prove(open_archive(values["archive"], key.name, values), args.id, args.batch)
+    archive = open_archive(values["archive"], key.name, values)
+    proof = prove.prove(archive, args.id, args.batch)
     try:
-        proven = check_proof(proof, [key])
+        proven = check_proof(proof, keys_of(archive, key).all)
     except IntegrityError as error:
         raise IntegrityError(f"the archive does not prove this record: {error}", "run verify") from None
     if args.output == "-":
@@ -61,5 +63,7 @@ def run(args: argparse.Namespace) -> Exit:
     file = Path(args.output or f"{args.id}.tlog-proof")
     durable.write(file, proof)
     complain(f"record {proven.index} of batch {proven.manifest.sequence}, proven in a log of {proven.checkpoint.size}")
+    if proven.key != key:
+        complain(f"who verifies it needs the key {proven.key}")
     say(str(file))
     return Exit.OK

@@ -17,6 +17,7 @@ from forwarder.ledger import ANCHORED, Ledger
 from forwarder.seal.note import Checkpoint
 from forwarder.terminal import complain, progress, say
 from forwarder.verify import junit
+from forwarder.verify.attest import third_parties
 from forwarder.verify.keys import Keys
 from forwarder.verify.policy import Policy
 from forwarder.verify.pool import processors
@@ -59,6 +60,20 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="a checkpoint known from elsewhere, which the log must contain; repeatable",
     )
+    parser.add_argument(
+        "--tsa",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="certificate (PEM) of a time-stamp authority whose word counts; repeatable",
+    )
+    parser.add_argument(
+        "--witness",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="verifier keys of witnesses whose cosignatures count, one a line; repeatable",
+    )
     parser.add_argument("--new", action="store_true", help="read only what is behind the remembered checkpoint")
     parser.add_argument("--max-age", type=_count, metavar="HOURS", help="find a newest batch that is older")
     parser.add_argument("--max-lag", type=_count, metavar="HOURS", help="find batches sealed later after their records")
@@ -94,12 +109,13 @@ def run(args: argparse.Namespace) -> Exit:
     if not keys:
         raise UsageError("no public key to verify with", "give --key FILE, the key.vkey of the forwarder")
     where = _place(args.path) if args.path else values["archive"]
+    trust = third_parties([Path(name) for name in args.tsa], [Path(name) for name in args.witness])
     if args.path and isinstance(where, Path) and where.is_file():
-        return proof.report(where, keys, as_json=args.json, quiet=args.quiet)
+        return proof.report(where, keys, trust.witnesses, as_json=args.json, quiet=args.quiet)
 
     def memory(of: Keys) -> Checkpoint | None:
         file = state.remembered(directory, of.origin)
-        return read_checkpoint(file, of) if file.exists() else None
+        return read_checkpoint(file, of, ours=True) if file.exists() else None
 
     def pinned(of: Keys) -> list[Checkpoint]:
         pins = [*(read_checkpoint(Path(name), of) for name in args.checkpoint), memory(of)]
@@ -109,7 +125,7 @@ def run(args: argparse.Namespace) -> Exit:
     task = Task(keys, pinned, policy, values, jobs, memory if args.new else lambda _: None)
     quiet = args.quiet or args.json
     with progress("verifying", lambda: batches_at_hand(where, task), "batches", quiet=quiet) as advance:
-        verdicts = verify(where, Task(keys, pinned, policy, values, jobs, task.since, advance))
+        verdicts = verify(where, Task(keys, pinned, policy, values, jobs, task.since, advance, trust))
     for verdict in verdicts:
         _remember(directory, verdict)
     failed = any(verdict.findings or (args.strict and verdict.warnings) for verdict in verdicts)

@@ -14,6 +14,8 @@ from forwarder.archive.interface import POINTER, Archive, Version
 from forwarder.archive.s3 import STRENGTH, S3Archive
 from forwarder.seal.manifest import checkpoint_name, manifest_name
 from forwarder.seal.note import NoteError
+from forwarder.verify.attest import Attestations, Word
+from forwarder.verify.keys import Keys
 from forwarder.verify.names import CHECKPOINT, size_of
 from forwarder.verify.policy import Policy, time
 from forwarder.verify.pool import result
@@ -143,6 +145,17 @@ def judge_survey(walk: Walk, found: Survey, archive: S3Archive) -> None:
             )
             if CHECKPOINT.fullmatch(key):
                 _find_fork(walk, archive, key, size or 0)
+
+
+def vouch(keys: Keys, archive: S3Archive, attestations: Attestations) -> None:
+    """See which checkpoints of a revoked key the bucket has had since before the key was in other hands."""
+    for change in keys.changes:
+        if not change.since or not change.doubtful:
+            continue
+        for version in archive.versions("checkpoints/", checkpoint_name(change.doubtful.start - 1)):
+            match = CHECKPOINT.fullmatch(version.key)
+            if match and int(match[1]) in change.doubtful and not version.is_delete_marker:
+                attestations.keep(Word(int(match[1]), version.modified, f"the bucket of {archive.place}"))
 
 
 def _find_fork(walk: Walk, archive: S3Archive, key: str, size: int) -> None:

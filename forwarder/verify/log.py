@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from forwarder.seal.manifest import (
     MAX_MANIFEST_BYTES,
@@ -12,7 +13,8 @@ from forwarder.seal.manifest import (
     manifest_name,
     timestamp,
 )
-from forwarder.seal.note import Checkpoint, NoteError
+from forwarder.seal.note import Checkpoint, NoteError, split_note
+from forwarder.verify.attest import Attestations, ThirdParties, of_keys
 from forwarder.verify.keys import Keys
 from forwarder.verify.names import CHECKPOINT, SEQUENCE
 from forwarder.verify.policy import Policy, time
@@ -23,6 +25,9 @@ from forwarder.verify.tree import Start, Tiles, TreeError
 from forwarder.verify.verdict import LogVerdict
 from forwarder.verify.walk import Walk
 
+Beside = Callable[[Walk, int, Attestations], None]
+NOBODY: Final = ThirdParties()
+
 
 def verify_log(
     pool: Pool,
@@ -31,7 +36,8 @@ def verify_log(
     policy: Policy,
     advance: Callable[[int], object],
     since: Checkpoint | None = None,
-    beside: Callable[[Walk, int], None] | None = None,
+    beside: Beside | None = None,
+    trust: ThirdParties = NOBODY,
 ) -> LogVerdict:
     """Verify one log.
 
@@ -43,26 +49,30 @@ def verify_log(
         advance: called with a number of batches that were checked.
         since: a checkpoint up to which the log was verified before; batches before it are not read again.
         beside: checks, behind the walk, what the archive knows of its objects; gets the size that was verified before.
+        trust: third parties whose word on checkpoints counts.
     """
     verdict = LogVerdict(keys.origin)
     walk = Walk(pool, keys, pins, policy, verdict, advance)
+    moments = frozenset(change.since for change in keys.changes if change.since)
+    attestations = Attestations(walk.archive, trust, verdict, moments)
     try:
         if since is None or not _go_on(walk, since):
             since = None
             _begin(walk)
         walk.run()
-        check_rest(walk, _keys(walk, since))
+        check_rest(walk, _keys(walk, since), attestations)
         if walk.leftovers:
             verdict.notes.append(f"{walk.leftovers} objects may belong to batches that are gone, past retention")
         verdict.checkpoint = _newest(walk)
+        _check_lines(walk, attestations)
         check_pointer(walk)
         _check_pins(pins, walk.size, verdict)
         _check_age(walk)
         if beside:
-            beside(walk, since.size if since else 0)
+            beside(walk, since.size if since else 0, attestations)
     finally:
         walk.close()
-    _conclude(walk, pins, since)
+    _conclude(walk, pins, since, attestations)
     verdict.sort()
     return verdict
 
@@ -126,6 +136,8 @@ def _keys(walk: Walk, since: Checkpoint | None) -> Iterator[str]:
     else:
         yield from walk.archive.keys("batches/", manifest_name(since.size - 1))
         yield from walk.archive.keys("checkpoints/", checkpoint_name(since.size))
+        for kind in ("timestamps", "cosignatures"):
+            yield from walk.archive.keys(f"{kind}/", f"{kind}/{since.size:020d}")
 
 
 def _newest(walk: Walk) -> bytes:
@@ -163,12 +175,24 @@ def _check_age(walk: Walk) -> None:
         )
 
 
-def _conclude(walk: Walk, pins: list[Checkpoint], since: Checkpoint | None) -> None:
+def _check_lines(walk: Walk, attestations: Attestations) -> None:
+    """Read cosignatures that stand on the newest checkpoint itself."""
+    verdict = walk.verdict
+    try:
+        if verdict.checkpoint:
+            attestations.cosignatures(verdict.size, verdict.checkpoint, split_note(verdict.checkpoint)[1])
+    except NoteError as error:
+        name = checkpoint_name(verdict.size)
+        verdict.add("attestation-invalid", f"{error}", batch=verdict.size - 1, object=name)
+
+
+def _conclude(walk: Walk, pins: list[Checkpoint], since: Checkpoint | None, attestations: Attestations) -> None:
     """Say what the verdict rests on, and what it cannot exclude."""
     verdict, rests, cannot = walk.verdict, walk.verdict.rests_on, walk.verdict.cannot_exclude
-    rests.append(f"the public key {walk.keys.given}")
-    if walk.keys.changes:
-        rests.append(f"{len(walk.keys.changes)} changes of keys that the log itself holds")
+    by_keys, in_doubt = of_keys(walk.keys, attestations)
+    rests += by_keys
+    cannot += in_doubt
+    attestations.conclude()
     if verdict.locks:
         rests.append(f"all versions of the objects in the bucket, and {verdict.locks} locks, as the server tells them")
     if pins:
@@ -182,8 +206,6 @@ def _conclude(walk: Walk, pins: list[Checkpoint], since: Checkpoint | None) -> N
         rests.append(f"the verification of batches 0 to {since.size - 1} that was done before")
         cannot.append(f"that objects of batches 0 to {since.size - 1} were changed since: they were not read again")
         cannot.append("that there are objects which nothing leads to: they were not looked for")
-    if (doubtful := walk.keys.doubtful) is not None:
-        cannot.append("that checkpoints {} to {} are another's: their key was revoked".format(*doubtful))
     if any(warning.code == "lock-unknown" for warning in verdict.warnings):
         cannot.append("that objects can be deleted: some locks may not be read")
     cannot.append("that nmap was wrong or the forwarder's clock was: only sealed bytes are proven")

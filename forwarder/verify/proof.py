@@ -9,8 +9,9 @@ import orjson
 
 from forwarder.errors import IntegrityError
 from forwarder.seal import merkle, tiles
-from forwarder.seal.manifest import MAX_MANIFEST_BYTES, MAX_RECORD_BYTES, Manifest, ManifestError, digest
-from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint
+from forwarder.seal.cosignature import Witness
+from forwarder.seal.manifest import MAX_MANIFEST_BYTES, MAX_RECORD_BYTES, Manifest, ManifestError, digest, timestamp
+from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint, signatures, split_note
 from forwarder.seal.proof import MAX_PROOF, LogProof, ProofError, RecordProof
 
 
@@ -85,4 +86,22 @@ def _signed(note: bytes, keys: Sequence[Verifier]) -> tuple[Verifier, Checkpoint
             return key, open_checkpoint(note, key)
         except NoteError as error:
             problem = error
-    raise problem
+    hint = " (has the log changed keys? its newest one signs proofs)" if "not signed by" in str(problem) else ""
+    raise NoteError(f"{problem}{hint}")
+
+
+def seen_by(proven: Proven, witnesses: Sequence[Witness]) -> list[str]:
+    """Return what witnesses say of a proof's checkpoint, a line each.
+
+    Raises:
+        IntegrityError: a cosignature of one of them does not hold.
+    """
+    text, block = split_note(proven.note)
+    found = []
+    try:
+        for witness in witnesses:
+            if (time := witness.cosigned(text, signatures(block))) is not None:
+                found.append(f"the witness {witness}: it has seen that checkpoint at {timestamp(time)}")
+    except NoteError as error:
+        raise IntegrityError(str(error)) from None
+    return found

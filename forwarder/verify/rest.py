@@ -9,13 +9,15 @@ from forwarder.archive.interface import POINTER, Archive
 from forwarder.durable import PART
 from forwarder.seal.manifest import checkpoint_name, manifest_name
 from forwarder.seal.note import NoteError
+from forwarder.verify.attest import Attestations
+from forwarder.verify.attest import size_in as attested_size
 from forwarder.verify.names import size_of
 from forwarder.verify.span import MAX_CHECKPOINT
 from forwarder.verify.verdict import MAX_FINDINGS
 from forwarder.verify.walk import Walk
 
 
-def check_rest(walk: Walk, keys: Iterable[str]) -> None:
+def check_rest(walk: Walk, keys: Iterable[str], attestations: Attestations) -> None:
     """Find what no manifest leads to.
 
     The archive is listed behind the walk: `keys` are read now. What a running forwarder has put meanwhile is walked,
@@ -25,6 +27,8 @@ def check_rest(walk: Walk, keys: Iterable[str]) -> None:
     for key in keys:
         if key.endswith(PART):
             walk.verdict.notes.append(f"{key} was being written when a machine stopped; it is not part of the archive")
+        elif 0 < attested_size(key) <= walk.size:
+            attestations.judge(key)
         elif not _belongs(walk, key):
             if walk.begins_late and key.startswith(("records/", "evidence/")):
                 walk.leftovers += 1
@@ -45,7 +49,10 @@ def check_rest(walk: Walk, keys: Iterable[str]) -> None:
             break
         odd = [key for key in odd if not _belongs(walk, key)]
     for key in sorted(odd):
-        _judge(walk, key)
+        if 0 < attested_size(key) <= walk.size:  # its checkpoint came meanwhile
+            attestations.judge(key)
+        else:
+            _judge(walk, key)
 
 
 def _belongs(walk: Walk, key: str) -> bool:
@@ -57,7 +64,7 @@ def _judge(walk: Walk, key: str) -> None:
     verdict, size = walk.verdict, walk.size
     if key.startswith("batches/"):
         verdict.add("gap", f"the manifest stands behind a gap: batch {size} is missing", object=key)
-    elif key.startswith("checkpoints/"):
+    elif key.startswith("checkpoints/") or attested_size(key):
         verdict.add("batches-missing", f"the log once was longer: batch {size} and maybe more are missing", object=key)
     elif walk.archive.has(key):
         verdict.add("stray", "nothing in the log leads to this object", object=key)

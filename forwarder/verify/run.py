@@ -12,9 +12,10 @@ from forwarder.archive.directory import DirectoryArchive
 from forwarder.archive.interface import POINTER, Archive
 from forwarder.archive.place import Bucket, Place, open_archive, origins
 from forwarder.errors import NothingError, UsageError
-from forwarder.seal.note import Checkpoint, NoteError, Verifier
+from forwarder.seal.note import Checkpoint, NoteError, Verifier, split_note
+from forwarder.verify.attest import Attestations, ThirdParties
 from forwarder.verify.keys import Keys, keys_of
-from forwarder.verify.log import verify_log
+from forwarder.verify.log import NOBODY, Beside, verify_log
 from forwarder.verify.policy import Policy
 from forwarder.verify.pool import Pool
 from forwarder.verify.rest import read, size_in
@@ -86,6 +87,8 @@ class Task:
     """Gives the checkpoint up to which a log need not be read again."""
     advance: Callable[[int], object] = lambda _: None
     """Called with numbers of batches that were checked."""
+    trust: ThirdParties = NOBODY
+    """Third parties whose word on checkpoints counts."""
 
 
 def verify(where: Place, task: Task) -> list[LogVerdict]:
@@ -120,12 +123,12 @@ def _verify_one(where: Place, key: Verifier, task: Task) -> LogVerdict:
         opener, beside = _bucket(opener, since)
     pool = Pool(opener, task.jobs)
     try:
-        return verify_log(pool, keys, task.pinned(keys), task.policy, task.advance, since, beside)
+        return verify_log(pool, keys, task.pinned(keys), task.policy, task.advance, since, beside, task.trust)
     finally:
         pool.close()
 
 
-def _bucket(opener: Opener, since: Checkpoint | None) -> tuple[Opener, Callable[[Walk, int], None]]:
+def _bucket(opener: Opener, since: Checkpoint | None) -> tuple[Opener, Beside]:
     """Return (what reads first versions, what judges versions and locks)."""
     from forwarder.archive.s3 import S3Archive  # noqa: PLC0415 - boto3 takes its time
     from forwarder.verify import bucket  # noqa: PLC0415
@@ -134,10 +137,11 @@ def _bucket(opener: Opener, since: Checkpoint | None) -> tuple[Opener, Callable[
     assert isinstance(archive, S3Archive)
     found: Survey = bucket.survey(archive, since.size if since else 0)
 
-    def judge(walk: Walk, size: int) -> None:
+    def judge(walk: Walk, size: int, attestations: Attestations) -> None:
         bucket.judge_survey(walk, found, archive)
         bucket.check_locks(walk, archive, size)
         bucket.judge_pointer(walk, archive)
+        bucket.vouch(walk.keys, archive, attestations)
 
     return Opener(opener.where, opener.origin, opener.settings, found.firsts), judge
 
@@ -152,8 +156,13 @@ def batches_at_hand(where: Place, task: Task) -> int | None:
     return sum(size_in(note) for note in notes if note) or None
 
 
-def read_checkpoint(file: Path, keys: Keys) -> Checkpoint | None:
+def read_checkpoint(file: Path, keys: Keys, *, ours: bool = False) -> Checkpoint | None:
     """Return the checkpoint of a log in a file, None when it is another log's.
+
+    Args:
+        file: the signed note.
+        keys: the log's keys, as far as the archive shows them.
+        ours: it was verified before it was kept here, so that it counts although the archive may hide its key now.
 
     Raises:
         UsageError: the file is no checkpoint, or not signed by the log's key of that size.
@@ -165,7 +174,7 @@ def read_checkpoint(file: Path, keys: Keys) -> Checkpoint | None:
     if not note.startswith(keys.origin.encode() + b"\n"):
         return None
     try:
-        return keys.open(note, size_in(note))
+        return Checkpoint.parse(split_note(note)[0]) if ours else keys.open(note, size_in(note))
     except NoteError as error:
         raise UsageError(f"{file}: {error}") from None
 

@@ -1,13 +1,12 @@
 """What third parties say of a checkpoint: time-stamps of RFC 3161, cosignatures of C2SP witnesses."""
 
 import random
-from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import tsa
 from conftest import need
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from witness import PRIVATE, WITNESS, cosign
 
 from forwarder.seal import merkle, token
 from forwarder.seal.cosignature import Witness
@@ -97,15 +96,6 @@ def test_what_holds_no_certificate():
 
 
 # --- cosignatures -------------------------------------------------------------------------------------------
-
-PRIVATE = Ed25519PrivateKey.from_private_bytes(b"\7" * 32)
-WITNESS = Witness("witness.example/w1", PRIVATE.public_key().public_bytes_raw())
-
-
-def cosign(text, seconds, private=PRIVATE, witness=WITNESS):
-    signature = private.sign(f"cosignature/v1\ntime {seconds}\n".encode() + text)
-    blob = witness.key_id + seconds.to_bytes(8) + signature
-    return f"\N{EM DASH} {witness.name} {b64encode(blob).decode()}\n".encode()
 
 
 @pytest.fixture

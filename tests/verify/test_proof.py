@@ -1,5 +1,6 @@
 """The proof of one record: found in an archive, judged without it, worth nothing when a byte of it is changed."""
 
+import hashlib
 import json
 import random
 from base64 import b64decode, b64encode
@@ -7,12 +8,14 @@ from dataclasses import replace
 
 import pytest
 from conftest import Forwarder, scan
+from witness import WITNESS, cosign
 
 from forwarder.archive.directory import DirectoryArchive
 from forwarder.errors import IntegrityError, NothingError
 from forwarder.keys.file import FileKey
 from forwarder.prove import prove
 from forwarder.seal import merkle
+from forwarder.seal.note import split_note
 from forwarder.seal.proof import MAX_PROOF, LogProof, RecordProof
 from forwarder.verify.proof import check_proof
 
@@ -210,3 +213,26 @@ def test_the_commands(sealed, tmp_path):
     assert elsewhere.command("prove", record_id).returncode == 2
     out = elsewhere.command("prove", record_id, "--key", vkey, "--archive", sealed.archive, "--output", "-").stdout
     assert out.startswith(b"c2sp.org/tlog-proof@v1\n")
+
+
+def test_a_witness_in_the_proof_counts_for_who_knows_it(forwarder, tmp_path):
+    forwarder.forward(forwarder.write("a.xml", scan(1)))
+    note = (forwarder.log / "checkpoints" / f"{1:020}").read_bytes()
+    lines = cosign(split_note(note)[0], 1700000000)
+    for data in (lines, b"nonsense"):
+        path = forwarder.log / "cosignatures" / f"{1:020}" / hashlib.sha256(data).hexdigest()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    file, vkey, witness = tmp_path / "p.tlog-proof", tmp_path / "key.vkey", tmp_path / "w.vkey"
+    file.write_bytes(make(forwarder, forwarder.records()[0]["event"]["id"]))
+    vkey.write_text(f"{forwarder.key}\n")
+    witness.write_text(f"{WITNESS}\n")
+    command = ("verify", file, "--key", vkey, "--witness", witness)
+    auditor = Forwarder(tmp_path / "auditor")
+    shown = auditor.command(*command)
+    assert b"it has seen that checkpoint at 2023-11-14T22:13:20.000Z" in shown.stdout, shown.stderr
+    file.write_bytes(file.read_bytes().replace(lines[-20:], b"AAAA" + lines[-16:]))
+    shown = auditor.command(*command)
+    assert shown.returncode == 1
+    assert b"witness.example/w1+" in shown.stderr
+    assert auditor.command(*command[:-2]).returncode == 0  # who does not know it passes it over

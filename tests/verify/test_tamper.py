@@ -9,7 +9,7 @@ import zstandard
 from conftest import Forwarder, scan, task
 
 from forwarder.errors import NothingError, UsageError
-from forwarder.outcome import Listener
+from forwarder.outcome import Listener, Outcome
 from forwarder.seal.note import Checkpoint
 from forwarder.verify.keys import Keys
 from forwarder.verify.run import locate, read_checkpoint, verify
@@ -252,13 +252,13 @@ def test_a_signed_manifest_that_lies_is_found(tmp_path, monkeypatch, field):
     monkeypatch.setattr(Manifest, "encode", lying)
     from forwarder import pipeline, state
 
-    def anchor(opened):
+    def put(opened):
         for batch in opened.ledger.batches("sealed"):
             directory = opened.outbox / f"{batch.sequence:020d}"
             shutil.copytree(directory, opened.archive.root, dirs_exist_ok=True)
             opened.archive.point((directory / f"checkpoints/{batch.sequence + 1:020d}").read_bytes())
 
-    monkeypatch.setattr(pipeline, "anchor", anchor)
+    monkeypatch.setattr(pipeline, "Anchor", lambda opened, *_: lambda: put(opened))
     with state.opened(forwarder.settings) as opened:
         pipeline.forward(opened, forwarder.settings, [str(path)], Listener())
     monkeypatch.undo()
@@ -300,11 +300,12 @@ def test_more_batches_than_a_tile_holds(tmp_path):
     """The 256th batch fills a tile, and the tree gets a level."""
     forwarder = Forwarder(tmp_path / "f", {"seal_heartbeat_hours": 1e-12})
     forwarder.forward(forwarder.write("a.xml", scan(1)))
-    from forwarder import pipeline, state
+    from forwarder import state
+    from forwarder.anchoring import Anchor
     from forwarder.batcher import Batcher
 
     with state.opened(forwarder.settings) as opened:
-        batcher = Batcher(opened, forwarder.settings, pipeline.anchor)
+        batcher = Batcher(opened, forwarder.settings, Anchor(opened, Outcome(), Listener()))
         while batcher.sequence < 258:
             batcher.heartbeat()
     verdict = forwarder.verify()
