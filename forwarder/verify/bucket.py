@@ -15,6 +15,7 @@ from forwarder.archive.s3 import STRENGTH, S3Archive
 from forwarder.seal.manifest import checkpoint_name, manifest_name
 from forwarder.seal.note import NoteError
 from forwarder.verify.attest import Attestations, Word
+from forwarder.verify.attest import size_in as attested_size
 from forwarder.verify.keys import Keys
 from forwarder.verify.names import CHECKPOINT, size_of
 from forwarder.verify.policy import Policy, time
@@ -215,7 +216,7 @@ def _kept(walk: Walk, version: Version) -> Kept | None:
     if version.is_delete_marker or version.key == POINTER:
         return None
     sealed = walk.names.sealed(version.key)
-    if sealed is None and size_of(version.key) is None:
+    if sealed is None and size_of(version.key) is None and not attested_size(version.key):
         return None  # nothing leads to it, so nothing is lost with it
     needed = max(version.modified, time(sealed)) if sealed else version.modified
     return Kept(version.key, version.version_id, needed)
