@@ -40,7 +40,7 @@ class Authority:
         self.asked = 0
         (directory / "serial").write_text("01\n")
         (directory / "config").write_text(CONFIG.format(directory=directory))
-        new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30")
+        new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "36500")
         openssl(*new, "-subj", "/CN=Local CA", "-keyout", directory / "ca.key", "-out", self.ca)
         openssl(
             *new, "-subj", "/CN=Local TSA", "-CA", self.ca, "-CAkey", directory / "ca.key",
