@@ -59,7 +59,13 @@ class DirectoryArchive(Archive):
 
     def open(self, key: str) -> IO[bytes]:
         """Open an object; see `Archive.open`."""
-        return (self.root / key).open("rb")
+        return open(f"{self.root}/{key}", "rb")  # noqa: PTH123 - many small files: Path takes as long as the rest
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Return an object's bytes; see `Archive.read`."""
+        with open(f"{self.root}/{key}", "rb", buffering=0) as file:  # noqa: PTH123
+            # Not more is asked for than is there, because memory for all that is asked for takes longer than the read.
+            return file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
         """Yield keys; see `Archive.keys`."""

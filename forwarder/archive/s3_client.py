@@ -150,7 +150,7 @@ class Client:
             )
         elif code == "RequestTimeTooSkewed":
             what, hint = "the server's clock is not this machine's", "set the clock (NTP)"
-        elif code.startswith("KMS."):
+        elif code.startswith(("KMS.", "kms:")):  # Amazon's, MinIO's
             return UndecryptableError(f"{where} cannot be decrypted ({why})", "its KMS key is needed")
         elif code in STRANGER:
             what, hint = f"the server refuses our credentials ({code})", "check AWS_… or the profile"

@@ -61,6 +61,8 @@ def verify_log(
             _begin(walk)
         walk.run()
         check_rest(walk, _keys(walk, since), attestations)
+        if walk.leftovers:
+            verdict.notes.append(f"{walk.leftovers} objects may belong to batches that are gone, past retention")
         verdict.checkpoint = _newest(walk)
         _check_lines(walk, attestations)
         check_pointer(walk)
@@ -112,6 +114,7 @@ def _begin(walk: Walk) -> None:
     except (FileNotFoundError, ManifestError, TreeError, ValueError) as error:
         walk.verdict.notes.append(f"where batches past retention end cannot be told from the tiles: {error}")
         return
+    walk.begins_late = True
     walk.verdict.expired += first
     walk.verdict.notes.append(f"batches before {first} are gone, past retention; the tree proves their leaves")
 

@@ -131,7 +131,7 @@ def _verify_one(where: Place, key: Verifier, task: Task) -> LogVerdict:
 def _bucket(opener: Opener, since: Checkpoint | None) -> tuple[Opener, Beside]:
     """Return (what reads first versions, what judges versions and locks)."""
     from forwarder.archive.s3 import S3Archive  # noqa: PLC0415 - boto3 takes its time
-    from forwarder.verify import bucket  # noqa: PLC0415
+    from forwarder.verify import bucket, locks  # noqa: PLC0415
 
     archive = open_archive(opener.where, opener.origin, opener.settings)
     assert isinstance(archive, S3Archive)
@@ -139,7 +139,7 @@ def _bucket(opener: Opener, since: Checkpoint | None) -> tuple[Opener, Beside]:
 
     def judge(walk: Walk, size: int, attestations: Attestations) -> None:
         bucket.judge_survey(walk, found, archive)
-        bucket.check_locks(walk, archive, size)
+        locks.check_locks(walk, archive, size)
         bucket.judge_pointer(walk, archive)
         bucket.vouch(walk.keys, archive, attestations)
 
