@@ -170,9 +170,7 @@ def test_a_machine_lost_at_any_write_is_succeeded_by_another(tmp_path, place, mo
         if any(True for _ in batches(archive(heir))):
             finished += take_over(heir)[0].finished
         assert heir.forward(heir.directory / "in").exit_code == Exit.OK, f"killed at step {steps}"
-        assert ids(heir) == wanted, (
-            f"killed at step {steps}"
-        )
+        assert ids(heir) == wanted, f"killed at step {steps}"
         check(heir)
     assert steps > 15
     assert finished > 1
