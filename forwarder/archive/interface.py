@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 from forwarder.errors import IntegrityError
 from forwarder.seal.manifest import checkpoint_name, manifest_name
@@ -64,6 +64,9 @@ class Receipt:
 
 class Archive(ABC):
     """The objects of one log."""
+
+    largest: ClassVar[int] = 1 << 63
+    """Bytes of the largest object that it takes."""
 
     @property
     @abstractmethod
