@@ -28,6 +28,8 @@ PRIVATE: Final = ".pem"
 URI: Final = ".uri"
 LATER: Final = "keys"
 """Directory of the keys that came after the first."""
+NEXT: Final = "next"
+"""Name there of a key that may not be promised yet."""
 
 
 class Keyring:
@@ -40,14 +42,26 @@ class Keyring:
 
     Raises:
         FileNotFoundError: there is no key.
-        UsageError: the key in force cannot be used.
+        UsageError: its public half cannot be read.
     """
 
     def __init__(self, directory: Path, ledger: Ledger, passphrase: str) -> None:
         self._directory, self._ledger, self._passphrase = directory, ledger, passphrase
         self.first = read_verifier(directory / (FIRST + VERIFIER))
         self._loaded: dict[Verifier, Key] = {}
+
+    def check(self) -> None:
+        """See that the key in force can be used.
+
+        Raises:
+            UsageError: it cannot.
+            TemporaryError: it cannot be reached.
+        """
         self._load(self.in_force)
+
+    def of(self, ledger: Ledger) -> Keyring:
+        """Return the same keys as another ledger knows them."""
+        return Keyring(self._directory, ledger, self._passphrase)
 
     @property
     def history(self) -> list[tuple[int, Verifier]]:
@@ -84,8 +98,10 @@ class Keyring:
         verifier = key.verifier
         if any(verifier == known for _, known in self.history):
             raise UsageError(f"{uri} is a key that this log has or had", "name another by --key-uri")
-        path = stem(self._directory, verifier)
+        path = self._directory / LATER / NEXT
         durable.make_directory(path.parent, 0o700)
+        for suffix in (VERIFIER, PRIVATE, URI):  # of a change that was stopped before it was promised
+            path.with_suffix(suffix).unlink(missing_ok=True)
         if uri:
             durable.write(path.with_suffix(URI), f"{uri}\n".encode())
         else:
@@ -95,16 +111,19 @@ class Keyring:
         return verifier
 
     def tidy(self, anchored: int) -> None:
-        """Remove private halves that sign nothing more, and keys that never came into force.
+        """Give a promised key its own name, and remove private halves that sign nothing more.
+
+        A key that the ledger does not know is left alone: the ledger may be an old or a new one.
 
         Args:
             anchored: number of batches that are in the archive.
         """
         keys = self.history
-        known = {stem(self._directory, verifier).name for _, verifier in keys}
-        for path in (self._directory / LATER).glob("*"):
-            if path.stem not in known:
-                path.unlink()
+        upcoming, own = self._directory / LATER / NEXT, stem(self._directory, self.in_force)
+        if len(keys) > 1 and files(self._directory, self.in_force) == upcoming:
+            for suffix in (PRIVATE, URI, VERIFIER):  # the last tells that all are there
+                if upcoming.with_suffix(suffix).exists():
+                    durable.commit(upcoming.with_suffix(suffix), own.with_suffix(suffix))
         for (_, verifier), (end, _) in itertools.pairwise(keys):
             if end <= anchored:
                 stem(self._directory, verifier).with_suffix(PRIVATE).unlink(missing_ok=True)
@@ -129,10 +148,20 @@ def history(directory: Path, ledger: Ledger) -> list[tuple[int, Verifier]]:
 
 def kept(directory: Path, verifier: Verifier) -> str:
     """Return the URI of a key's private half; empty when it is gone."""
-    path = stem(directory, verifier)
+    own, path = stem(directory, verifier), files(directory, verifier)
+    if own.with_suffix(PRIVATE).exists() or own.with_suffix(URI).exists():
+        path = own
     if path.with_suffix(URI).exists():
         return path.with_suffix(URI).read_text(encoding="utf-8").strip()
     return f"file:{path.with_suffix(PRIVATE).absolute()}" if path.with_suffix(PRIVATE).exists() else ""
+
+
+def files(directory: Path, verifier: Verifier) -> Path:
+    """Return the files of a key as they are named now, without their suffix."""
+    own, upcoming = stem(directory, verifier), directory / LATER / NEXT
+    vkey = upcoming.with_suffix(VERIFIER)
+    waits = not own.with_suffix(VERIFIER).exists() and vkey.exists() and read_verifier(vkey) == verifier
+    return upcoming if waits else own
 
 
 def stem(directory: Path, verifier: Verifier) -> Path:

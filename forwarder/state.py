@@ -107,8 +107,12 @@ def verifier_key(directory: Path) -> Verifier:
 
 
 @contextmanager
-def opened(settings: config.Settings) -> Iterator[State]:
+def opened(settings: config.Settings, *, adopting: bool = False) -> Iterator[State]:
     """Open the state directory for one process.
+
+    Args:
+        settings: where it is, and how long to wait for it.
+        adopting: the ledger may know too little to tell which key is in force; else that must be there.
 
     Raises:
         TemporaryError: another process uses it.
@@ -125,6 +129,8 @@ def opened(settings: config.Settings) -> Iterator[State]:
         ledger = Ledger(directory / "ledger.sqlite")
         try:
             keys = Keyring(directory, ledger, settings.secret("key.passphrase"))
+            if not adopting:
+                keys.check()
             yield State(directory, keys, ledger, open_archive(settings["archive"], verifier.name, settings))
         finally:
             ledger.close()

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -217,21 +217,37 @@ def own_s3() -> Callable[[str], AbstractContextManager[s3_server.Server]]:
     return lambda kind: s3_server.own(kind, need(kind))
 
 
-@pytest.fixture(scope="session", params=s3_server.KINDS)
-def s3(request, own_s3) -> Iterator[s3_server.Server]:
+@pytest.fixture(scope="session")
+def shared_s3(own_s3) -> Iterator[Callable[[str], s3_server.Server]]:
+    """The S3 server of a kind that all tests share; started when it is first asked for."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda kind: stack.enter_context(own_s3(kind)))
+
+
+@pytest.fixture(params=s3_server.KINDS)
+def s3(request, shared_s3) -> s3_server.Server:
     """The S3 server that all tests share, one of each kind after the other."""
-    with own_s3(request.param) as server:
-        yield server
+    return shared_s3(request.param)
 
 
 @pytest.fixture
-def bucket(s3, monkeypatch) -> str:
-    """A new bucket with Object Lock, which our programs find by their environment."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in s3.environment.items():
-        monkeypatch.setenv(name, value)
-    return s3.bucket()
+def new_bucket(monkeypatch) -> Callable[[s3_server.Server], str]:
+    """Makes a bucket with Object Lock, which our programs find by their environment."""
+
+    def make(server: s3_server.Server) -> str:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        return server.bucket()
+
+    return make
+
+
+@pytest.fixture
+def bucket(s3, new_bucket) -> str:
+    """A new bucket with Object Lock."""
+    return new_bucket(s3)
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ class Archive(ABC):
 
     ahead: ClassVar[int] = 1
     """How many objects are worth asking for at the same time: more than one where an answer takes a while."""
+    largest: ClassVar[int] = 1 << 63
+    """Bytes of the largest object that it takes."""
 
     @property
     @abstractmethod

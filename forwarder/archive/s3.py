@@ -76,6 +76,9 @@ class S3Archive(Archive):
         self._locking = locking
         self._until: datetime | None = None
 
+    largest = 5 << 30
+    """Of a single put, which alone has the SHA-256 of the whole (Amazon S3 User Guide)."""
+
     @property
     def kind(self) -> str:
         """Scheme and bucket."""

@@ -29,9 +29,6 @@ def record(look: Options, origin: str, batch: Batch, root: bytes, receipt: Recei
         Canonical JSON.
     """
     until = timestamp(receipt.retain_until)
-    observer: dict[str, Any] = {"name": look.observer, "type": "scanner"}
-    if look.observer_ip:
-        observer["ip"] = [look.observer_ip]
     anchor: dict[str, Any] = {
         "batch": batch.sequence,
         "bucket": receipt.bucket,
@@ -62,7 +59,7 @@ def record(look: Options, origin: str, batch: Batch, root: bytes, receipt: Recei
             },
             "message": f"batch {batch.sequence} of {origin} is locked in bucket {receipt.bucket} until {until}",
             "nmap": {"anchor": anchor},
-            "observer": observer,
+            "observer": {"name": look.observer},
             "related": {"hash": [batch.manifest_sha256]},
         }
     )

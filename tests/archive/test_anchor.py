@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import Forwarder, scan
+from scripted import Scripted
 
 from forwarder import outbox
 from forwarder.archive import s3 as s3_archive
 from forwarder.archive.place import open_archive
 from forwarder.archive.s3_client import Client
+from forwarder.cli.status import gather
 from forwarder.errors import Exit, IntegrityError
 from forwarder.ledger import Ledger
 from forwarder.seal.manifest import checkpoint_name, manifest_name
@@ -324,6 +326,41 @@ def test_another_bucket_than_before_is_refused(forwarder, s3):
     forwarder.flags["archive"] = f"s3://{s3.bucket()}"
     with pytest.raises(IntegrityError, match="does not hold this log's checkpoint of size 1"):
         one(forwarder, 2)
+
+
+def test_an_input_that_is_too_large_for_one_put_is_refused_when_it_comes(forwarder, monkeypatch):
+    monkeypatch.setattr(s3_archive.S3Archive, "largest", 100)
+    outcome = one(forwarder, 1)
+    assert (outcome.exit_code, outcome.batches) == (Exit.REJECTED, 0)
+    assert "takes no object above 100: split it" in outcome.rejected[0]
+    assert not list((forwarder.directory / "state" / "spool").iterdir())
+    forwarder.flags["privacy_evidence"] = "hash-only"
+    assert one(forwarder, 1).exit_code == Exit.OK
+
+
+def test_documents_wait_for_the_anchor_unless_the_settings_say_otherwise(forwarder, s3, bucket):
+    with Scripted() as server:
+        away = forwarder.flags["archive"]
+        flags = {"url": server.url, "retry_seconds": 0.1, "timeout": 5, "connections": 1}
+        forwarder.flags |= {f"elasticsearch_{name}": value for name, value in flags.items()}
+        forwarder.flags |= {"archive": f"s3://{s3.bucket(lock=False)}"}
+        assert one(forwarder, 1).delivered == 0
+        assert not server.documents
+        forwarder.flags["elasticsearch_unanchored"] = "true"
+        early = forwarder.forward()
+        assert (early.exit_code, early.delivered) == (Exit.USAGE, 7)
+        assert {json.loads(body)["nmap.seal.anchor"] for body in server.documents.values()} == {"none"}
+        assert gather(forwarder.settings)["delivery"]["delivered"] == 7
+        forwarder.flags["archive"] = away
+        late = forwarder.forward()
+        assert (late.exit_code, late.delivered) == (Exit.OK, 0)
+        status = gather(forwarder.settings)
+        assert (status["queued"], status["delivery"]["delivered"], status["delivery"]["waiting"]) == (0, 7, 0)
+        one(forwarder, 2)
+        told = [json.loads(body) for body in server.documents.values()]
+        assert {body["nmap.seal.anchor"] for body in told} == {"none", f"s3:{bucket}"}
+        assert [body["nmap"]["anchor"]["batch"] for body in told if body["event"]["dataset"] == "nmap.seal"] == [0]
+        assert verify(forwarder).findings == []
 
 
 def test_the_command_says_it_in_one_line(forwarder, s3, bucket):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.exceptions import ResponseStreamingError
 
 from forwarder.archive.interface import Lock
 from forwarder.archive.place import open_archive, origins, place
@@ -116,6 +117,28 @@ def test_a_lock_that_may_not_be_read_is_unknown(archive, file, s3, bucket):
     (plain,) = archive.versions("records/a2")
     assert archive.lock("records/a2", plain.version_id) == Lock()
     assert archive.lock("records/a", receipt.version_id).mode == "COMPLIANCE"
+
+
+def test_a_connection_that_breaks_while_reading_is_taken_up_where_it_broke(archive, file, monkeypatch):
+    """The break is ours: a real server cannot be told to break here."""
+    data = bytes(range(256)) * 20000
+    archive.put("evidence/a", file(data))
+    broken = []
+
+    with archive.open("evidence/a") as stream:
+        body = stream.raw._stream
+
+        def read(size, real=body.read):
+            if not broken and len(read.got) > 2:
+                broken.append(1)
+                raise ResponseStreamingError(error="reset")
+            read.got.append(size)
+            return real(size)
+
+        read.got = []
+        monkeypatch.setattr(body, "read", read)
+        assert stream.read() == data
+    assert broken
 
 
 def test_a_server_that_is_away_is_a_temporary_failure(own_s3, bucket, settings, file, s3, monkeypatch):

@@ -2,12 +2,15 @@
 
 import json
 import secrets
+import shutil
+from pathlib import Path
 
 import pytest
-from conftest import scan
+from conftest import Forwarder, scan
 
 from forwarder.archive.place import Bucket
 from forwarder.archive.s3 import Locking
+from forwarder.config import KEYS
 from forwarder.seal.manifest import manifest_name
 from forwarder.setup.s3 import policies
 
@@ -107,3 +110,41 @@ def test_with_the_forwarders_policy_one_can_forward_and_with_the_auditors_only_r
     assert forwarder.command("forward", env=mine).returncode == 0
     keys = {item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket)["Contents"]}
     assert f"nmap/{forwarder.key.name}/{manifest_name(2)}" in keys
+
+
+def test_the_commands_of_the_page(tmp_path, s3):
+    """Each command of docs/S3.md, on one machine until it is lost, and then on another."""
+    page = (Path(__file__).parents[2] / "docs" / "S3.md").read_text()
+    name = f"test-{secrets.token_hex(8)}"
+    blocks = [block.split("```")[0] for block in page.split("```console\n")[1:]]
+    commands = [line[2:].replace("s3://scans/", f"s3://{name}/") for block in blocks for line in block.splitlines()]
+    old, new = Forwarder(tmp_path / "old"), Forwarder(tmp_path / "new")
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "a.xml").write_text(scan(1))
+    environment = s3.environment | {"NMAP_FORWARDER_ARCHIVE": f"s3://{name}/nmap"}
+    done = []
+    for command in commands:
+        program, *arguments = command.partition(" > ")[0].split()
+        if program == "install":
+            assert old.command("forward", tmp_path / "spool", env=environment).returncode == 0
+            (new.directory / "state").mkdir(parents=True)
+            for file in ("key.pem", "key.vkey"):
+                shutil.copy2(old.directory / "state" / file, new.directory / "state" / file)
+            continue
+        assert program == "nmap-forwarder"
+        arguments = [argument.replace("/var/spool/nmap", str(tmp_path / "spool")) for argument in arguments]
+        result = (new if "install" in " ".join(commands[: commands.index(command)]) else old).command(
+            *arguments, env=environment
+        )
+        assert (result.returncode, result.stderr) == (0, b""), command
+        done.append(arguments[0])
+    assert done == ["setup", "setup", "setup", "adopt", "forward"]
+    assert b"1 known already" in result.stdout
+
+
+def test_the_page_has_every_setting():
+    page = (Path(__file__).parents[2] / "docs" / "S3.md").read_text()
+    for key in KEYS:
+        if key.name.startswith("s3."):
+            assert f"`{key.name.removeprefix('s3.')}`" in page, key.name
+    assert "`elasticsearch.unanchored = true`" in page
