@@ -259,6 +259,15 @@ def test_a_key_of_before_does_not_come_back(tmp_path):
         change_key(forwarder)
 
 
+def test_a_log_may_begin_with_changes_of_keys(forwarder):
+    forwarder.init()
+    keys = [forwarder.key, change_key(forwarder), change_key(forwarder)]
+    add(forwarder, 0)
+    for key in keys:
+        verdict = judged(forwarder, key)
+        assert (verdict.findings, verdict.batches) == ([], 3)
+
+
 def test_the_words_of_the_command(copy):
     assert copy.command("keys", "revoke").returncode == 2
     assert copy.command("keys", "rotate", "--trusted-size", "1").returncode == 2
