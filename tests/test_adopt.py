@@ -15,7 +15,10 @@ from forwarder.archive.place import open_archive
 from forwarder.archive.records import batches, lines
 from forwarder.errors import Exit, IntegrityError
 from forwarder.ledger import Ledger
+from forwarder.verify.keys import keys_of
 from forwarder.verify.log import verify_log
+from forwarder.verify.policy import Policy
+from forwarder.verify.pool import Pool
 
 
 @pytest.fixture(params=["directory", *s3_server.KINDS])
@@ -32,7 +35,7 @@ def machine(directory, place, key=None):
     if key:
         (directory / "state").mkdir(parents=True)
         (directory / "config.toml").touch()
-        for name in (state.KEY, state.VERIFIER_KEY):
+        for name in ("key.pem", "key.vkey"):
             shutil.copy2(key.directory / "state" / name, directory / "state" / name)
         state.init(made.settings)
     return made
@@ -58,7 +61,8 @@ def ids(forwarder):
 
 
 def check(forwarder):
-    verdict = verify_log(archive(forwarder), forwarder.key, [], lambda _: None)
+    pool = Pool(lambda: archive(forwarder), jobs=1)
+    verdict = verify_log(pool, keys_of(pool.archive, forwarder.key), [], Policy(patience=0), lambda _: None)
     assert not [finding for finding in verdict.findings if finding.code != "stray"]
     return verdict
 
@@ -241,7 +245,7 @@ def test_the_command(tmp_path):
     old.forward(old.write("a.xml", scan(1)))
     new = Forwarder(tmp_path / "new")
     nothing = new.command("adopt", "--archive", tmp_path / "archive")
-    assert (nothing.returncode, b"copy its key.pem and key.vkey there" in nothing.stderr) == (3, True)
+    assert (nothing.returncode, b"copy its key.pem and key.vkey there, and keys/" in nothing.stderr) == (3, True)
     new = machine(tmp_path / "newer", str(tmp_path / "archive"), old)
     result = new.command("adopt", "--archive", tmp_path / "archive")
     assert (result.returncode, result.stderr) == (0, b"")
