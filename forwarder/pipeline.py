@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from forwarder import elastic, inbox, intake, outbox, reading, rebuild, stamp
+from forwarder import inbox, intake, outbox, reading, rebuild, stamp
 from forwarder.anchoring import Anchor
-from forwarder.archive import records
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
-from forwarder.deliver.document import Splicer
-from forwarder.deliver.elasticsearch import ElasticsearchOutput
-from forwarder.deliver.interface import Output
-from forwarder.errors import ForwarderError, InputError, UsageError
-from forwarder.ledger import ANCHORED, EARLY, SEALED, Batch, DeadLetter, Input, Scan
+from forwarder.delivering import deliver
+from forwarder.errors import ForwarderError, InputError, TemporaryError, UsageError
+from forwarder.ledger import ANCHORED, SEALED, Input, Scan
 from forwarder.outcome import Listener, Outcome
 from forwarder.seal.keychange import KeyChange
 from forwarder.seal.manifest import evidence_name
@@ -140,6 +135,10 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
     copy = intake.spooled(state.spool, item.raw_sha256)
     try:
         result = reading.read_input(item, copy, settings, sink, listener.progressed)
+    except (TemporaryError, UsageError) as error:  # what it is to be compared with cannot be read: the next run does
+        outcome.unanchored, outcome.anchoring = str(error), error.exit_code
+        listener.said(f"{item.path}: left for the next run: {error}")
+        return
     except InputError as error:
         state.ledger.finish_input(item.raw_sha256, "rejected", str(error))
         listener.reject(f"{item.path}: {error}", outcome)
@@ -153,25 +152,6 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
         listener.said(line)
 
 
-def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listener) -> None:
-    """Send what is in the archive on to Elasticsearch, if there is one; what fails is left for the next run."""
-    early = SEALED if settings["elasticsearch.unanchored"] else ()
-    batches = [batch for batch in state.ledger.batches(*ANCHORED, *early) if not batch.state.endswith("delivered")]
-    if not batches or not elastic.configured(settings):
-        return
-    where = elastic.place(settings)
-    try:
-        client = elastic.connect(settings)
-        elastic.check(client, where)
-        output = ElasticsearchOutput(client, settings)
-        listener.delivering(where, sum(len(state.ledger.refused_of(b.sequence)) or b.records for b in batches))
-        for batch in batches:
-            deliver_batch(batch, state, settings, output, outcome, listener)
-    except ForwarderError as error:
-        outcome.undelivered, outcome.delivery = str(error), error.exit_code
-        listener.said(str(error))
-
-
 def have_stamped(state: State, settings: Settings, outcome: Outcome, listener: Listener) -> None:
     """Have the newest checkpoint time-stamped, if there are authorities; what fails is left for the next run."""
     try:
@@ -179,51 +159,6 @@ def have_stamped(state: State, settings: Settings, outcome: Outcome, listener: L
     except ForwarderError as error:
         outcome.unstamped, outcome.stamping = str(error), error.exit_code
         listener.said(str(error))
-
-
-def deliver_batch(
-    batch: Batch, state: State, settings: Settings, output: Output, outcome: Outcome, listener: Listener
-) -> None:
-    """Send one batch; while it is in flight, documents of it that are there already are taken for ours.
-
-    Of a batch with refused records only these are sent again: the others were taken, and whether they are there is
-    known to the server only until their data stream begins its next index.
-    """
-    ledger, archive, early = state.ledger, state.archive, EARLY if batch.state in SEALED else ""
-    if early:
-        archive = outbox.sealed(outbox.directory_of(state.outbox, batch.sequence))
-    manifest = records.manifest(archive, batch.sequence, batch.manifest_sha256)
-    agent = (state.agent_id, settings["observer.name"])
-    splicer = Splicer(manifest, batch.manifest_sha256, "none" if early else archive.kind, agent)
-    again = ledger.refused_of(batch.sequence)
-    documents = (
-        splicer.document(line, index)
-        for index, line in enumerate(records.lines(archive, manifest))
-        if not again or batch.first_record + index in again
-    )
-    ledger.set_batch_state(batch.sequence, f"{early}delivering")
-    refused: list[DeadLetter] = []
-    try:
-        for result in output.deliver(documents, resumed=batch.state.endswith("delivering")):
-            outcome.delivered += result.created + result.known
-            listener.progressed(result.created + result.known + len(result.rejected))
-            for item in result.rejected:
-                document = item.document
-                refused.append(
-                    DeadLetter(
-                        document.sequence, batch.sequence, document.id, document.stream, item.status, item.reason
-                    )
-                )
-    finally:  # also when the rest has to wait: then the next attempt cannot tell what is planted from what is ours
-        for status, count in Counter(letter.status for letter in refused).items():
-            why = next(letter.reason for letter in refused if letter.status == status)
-            line = f"{output.place} refuses {count} records of batch {batch.sequence} ({status}: {why})"
-            listener.reject(line, outcome)
-    with ledger.transaction():
-        ledger.remove_dead_letters(batch.sequence)
-        for letter in refused:
-            ledger.add_dead_letter(letter)
-        ledger.set_batch_state(batch.sequence, f"{early}delivered")
 
 
 def tidy(state: State) -> None:

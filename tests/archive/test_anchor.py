@@ -19,7 +19,8 @@ from forwarder.cli.status import gather
 from forwarder.errors import Exit, IntegrityError
 from forwarder.ledger import Ledger
 from forwarder.seal.manifest import checkpoint_name, manifest_name
-from forwarder.verify.log import verify_log
+from forwarder.verify import run
+from forwarder.verify.policy import Policy
 
 
 @pytest.fixture
@@ -33,7 +34,9 @@ def archive(forwarder):
 
 
 def verify(forwarder):
-    return verify_log(archive(forwarder), forwarder.key, [], lambda _: None)
+    task = run.Task([forwarder.key], lambda _: [], Policy(patience=0), forwarder.settings)
+    (verdict,) = run.verify(forwarder.settings["archive"], task)
+    return verdict
 
 
 def one(forwarder, n):
@@ -149,6 +152,24 @@ def test_an_outage_from_the_beginning_and_in_the_middle_of_a_batch(forwarder, mo
         assert outcome.batches == (n == 0)
     assert not verify(forwarder).findings
     assert len([version for version in versions(forwarder) if version.key != "checkpoint"]) == 7
+
+
+def test_what_cannot_be_compared_in_an_outage_is_left_and_the_others_go_on(forwarder, own_s3, s3, monkeypatch):
+    with own_s3(s3.kind) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        forwarder.flags["archive"] = f"s3://{server.bucket()}/nmap"
+        whole = scan(5, start=1700000001)
+        forwarder.forward(forwarder.write("a.xml", whole))
+        server.kill()
+        forwarder.write("in/cut.xml", whole[: whole.index("10.0.0.4")])
+        forwarder.write("in/new.xml", scan(2, start=1700000002))
+        outcome = forwarder.forward(forwarder.directory / "in")
+        assert (outcome.exit_code, outcome.scans, outcome.batches) == (Exit.TEMPORARY, 1, 1)
+        server.start()
+        assert forwarder.forward().exit_code == Exit.OK
+        assert not list((forwarder.directory / "state" / "spool").iterdir())
+        assert (verify(forwarder).findings, verify(forwarder).batches) == ([], 2)
 
 
 def die_at_put(forwarder, step):

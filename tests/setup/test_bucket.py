@@ -108,6 +108,9 @@ def test_with_the_forwarders_policy_one_can_forward_and_with_the_auditors_only_r
     assert b"does not let us put object" in refused.stderr
     assert b"setup s3 --print" in refused.stderr
     assert forwarder.command("forward", env=mine).returncode == 0
+    seen = forwarder.command("verify", "--retention-days", "390", env=auditors)
+    assert (seen.returncode, seen.stderr) == (0, b""), seen.stdout
+    assert b"locks, as the server tells them" in seen.stdout
     keys = {item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket)["Contents"]}
     assert f"nmap/{forwarder.key.name}/{manifest_name(2)}" in keys
 
