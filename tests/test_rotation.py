@@ -359,3 +359,13 @@ def test_a_ledger_that_knows_less_never_costs_a_key(rotated, tmp_path):
     with pytest.raises(UsageError, match="private half"):
         add(Forwarder(tmp_path / "f"), 0)
     assert {path.name for path in (tmp_path / "f" / "state" / "keys").iterdir()} == before
+
+
+def test_the_commands_of_the_page_about_keys_run(copy):
+    text = (Path(__file__).parents[1] / "docs" / "KEYS.md").read_text()
+    commands = [line.removeprefix("$ nmap-forwarder ").split() for line in text.splitlines() if line.startswith("$ ")]
+    assert len(commands) == 3
+    for command in commands:
+        done = copy.command(*command)
+        assert done.returncode == 0, done.stderr
+    assert not judged(copy).findings
