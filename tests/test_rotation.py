@@ -277,8 +277,11 @@ def test_the_words_of_the_command(copy):
     done = copy.command("keys", "revoke", "--trusted-size", "7", "--since", "2026-11-20T00:00:00.000Z")
     assert (done.returncode, done.stdout.decode().count("\n")) == (0, 3), done.stderr
     assert not judged(copy).findings
+    facts = json.loads(copy.command("keys", "rotate", "--json").stdout)
+    assert (facts["action"], facts["old_private"]) == ("rotate", "")
     shown = copy.command("keys", "show").stdout.decode()
-    assert shown.count("-----BEGIN PUBLIC KEY-----") == 4
+    assert facts["new"] in shown
+    assert shown.count("-----BEGIN PUBLIC KEY-----") == 5
     assert Forwarder(copy.directory / "none").command("keys", "show").returncode == 3
 
 
