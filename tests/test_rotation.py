@@ -12,7 +12,8 @@ from conftest import Forwarder, need, scan
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from forwarder import pipeline, state
-from forwarder.errors import UsageError
+from forwarder.archive.directory import DirectoryArchive
+from forwarder.errors import Exit, TemporaryError, UsageError
 from forwarder.keys.file import FileKey
 from forwarder.outcome import Listener, Outcome
 from forwarder.seal.keychange import KeyChange
@@ -177,7 +178,6 @@ def test_the_holder_of_no_key_cannot_bring_one_in(copy, rotated):
     both = open_checkpoint(note, copy.key).sign(forged).rpartition(b"\n\n")[2]
     path.write_bytes(note + both)
     assert "checkpoint-differs" in codes(copy)
-    from forwarder.archive.directory import DirectoryArchive
     from forwarder.verify.keys import keys_of
 
     known = keys_of(DirectoryArchive(copy.archive, copy.key.name), copy.key)
@@ -257,6 +257,24 @@ def test_a_key_of_before_does_not_come_back(tmp_path):
     forwarder.flags["key_uri"] = f"file:{old}"
     with pytest.raises(UsageError, match="has or had"):
         change_key(forwarder)
+
+
+def test_the_old_key_stays_until_the_archive_has_the_change(forwarder, monkeypatch):
+    add(forwarder, 0)
+
+    def away(*_):
+        raise TemporaryError("the archive is away")
+
+    monkeypatch.setattr(DirectoryArchive, "put", away)
+    outcome = Outcome()
+    with state.opened(forwarder.settings) as opened:
+        key = pipeline.change_key(opened, forwarder.settings, outcome, Listener())
+    assert (outcome.unanchored, outcome.exit_code) == ("the archive is away", Exit.TEMPORARY)
+    assert (forwarder.directory / "state" / "key.pem").exists()
+    monkeypatch.undo()
+    add(forwarder, 1)
+    assert not (forwarder.directory / "state" / "key.pem").exists()
+    assert (judged(forwarder, key).findings, len(forwarder.manifests())) == ([], 3)
 
 
 def test_a_log_may_begin_with_changes_of_keys(forwarder):
