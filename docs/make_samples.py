@@ -6,22 +6,26 @@ Usage: python docs/make_samples.py
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 from forwarder import __version__
+from forwarder.archive.interface import Receipt
 from forwarder.deliver.document import Splicer
-from forwarder.ecs import scans
+from forwarder.ecs import scans, seals
 from forwarder.ecs.context import Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
 from forwarder.history import Asset, Seen
+from forwarder.ledger import Batch
 from forwarder.nmap.reader import Reader
 from forwarder.nmap.survey import Survey
-from forwarder.seal.manifest import Manifest, Records
+from forwarder.seal.manifest import Manifest, Records, manifest_name
 
 SAMPLES = Path(__file__).with_name("samples")
 SCAN = Path(__file__).parents[1] / "tests" / "fixtures" / "nmap" / "sample.xml"
+ORIGIN, BUCKET = "example.com/nmap/scanner1", "example-archive"
 OPTIONS = Options(observer="scanner-1", observer_ip="192.0.2.7", vantage="dmz", networks=("192.0.2.0/24",))
 
 
@@ -37,9 +41,9 @@ def samples() -> dict[str, str]:
     mapper = HostMapper(context, tally, _known)
     with SCAN.open("rb") as file:
         lines = [line for host in Reader(file).hosts(document) for line in mapper.records(host)]
-    lines.append(scans.record(context, tally)[1])
+    lines += [scans.record(context, tally)[1], _anchor()]
     manifest = Manifest(
-        origin="example.com/nmap/scanner1",
+        origin=ORIGIN,
         sequence=41,
         previous="9" * 64,
         type="records",
@@ -48,13 +52,21 @@ def samples() -> dict[str, str]:
         first_record=52_000,
         records=Records(len(lines), ""),
     )
-    splicer = Splicer(manifest, "3" * 64, "directory", ("9a1c6f0e52d84b7f", "scanner-1"))
+    splicer = Splicer(manifest, "3" * 64, f"s3:{BUCKET}", ("9a1c6f0e52d84b7f", "scanner-1"))
     found: dict[str, str] = {}
     for index, line in enumerate(lines):
         delivered = splicer.document(line, index)
         name = f"{delivered.stream.split('.')[1].partition('-')[0]}.json"
         found.setdefault(name, json.dumps(json.loads(delivered.body), indent=2, ensure_ascii=False) + "\n")
     return found
+
+
+def _anchor() -> bytes:
+    """Return the record of the anchor of the batch before."""
+    batch = Batch(40, "9" * 64, 51_188, 812, "2026-03-02T08:15:01.004Z", "delivered")
+    key = f"nmap/{ORIGIN}/{manifest_name(batch.sequence)}"
+    receipt = Receipt(BUCKET, key, "3HL4kqtJlcpXroDTDmJ", "COMPLIANCE", datetime(2027, 4, 6, 8, 15, 2, tzinfo=UTC))
+    return seals.record(OPTIONS, ORIGIN, batch, bytes.fromhex("4c" * 32), receipt, "2026-03-02T08:15:03.219Z")
 
 
 def _known(host_id: str) -> Asset | None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from forwarder.archive.place import Place, place
 from forwarder.errors import UsageError
+from forwarder.keys import choose
 from forwarder.seal.manifest import origin_fits
 
 ENVIRONMENT: Final = "NMAP_FORWARDER_"
@@ -75,6 +77,12 @@ def _positive(value: Any) -> int:
     return count
 
 
+def _boolean(value: Any) -> bool:
+    if str(value).lower() not in {"true", "false"}:
+        raise ValueError("true or false")
+    return str(value).lower() == "true"
+
+
 def _percent(value: Any) -> int:
     if (percent := _count(value)) > 100:  # noqa: PLR2004
         raise ValueError("a percentage from 0 to 100")
@@ -90,10 +98,28 @@ def _one_of(*values: str) -> Callable[[Any], str]:
     return check
 
 
+def _archive(value: Any) -> Place | None:
+    return place(_text(value)) if value else None
+
+
+def _endpoint(value: Any) -> str:
+    parts = urlsplit(_text(value).strip())
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username):
+        raise ValueError("a URL such as https://s3.example")
+    return str(value).strip()
+
+
 def _origin(value: Any) -> str:
     text = _text(value)
     if text and not origin_fits(text):
         raise ValueError("parts of a-z 0-9 . _ - joined by /")
+    return text
+
+
+def _key_uri(value: Any) -> str:
+    text = _text(value)
+    if text and not choose.fits(text):
+        raise ValueError("file: and an absolute path, or awskms: and a key's id, ARN or alias/name")
     return text
 
 
@@ -116,6 +142,16 @@ def _networks(value: Any) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(str(item).strip())) for item in items if str(item).strip())
     except (TypeError, ValueError):
         raise ValueError("networks in CIDR notation") from None
+
+
+def _authorities(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = tuple(_text(item).strip() for item in items)
+    for url in found:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("URLs such as https://tsa.example/tsr")
+    return found
 
 
 A_URL: Final = "a URL such as https://elasticsearch.example:9200"
@@ -151,10 +187,20 @@ ELASTICSEARCH_PORT: Final = 9200
 
 KEYS: Final = (
     Key("state_dir", "", _path, "Where the key, the ledger and work in progress are kept."),
-    Key("archive", "", _path, "Directory of the sealed archive; by default `archive` in the state directory."),
+    Key(
+        "archive",
+        "",
+        _archive,
+        "The sealed archive: a directory, by default `archive` in the state directory, or s3://bucket/prefix.",
+    ),
     Key("origin", "", _origin, "Name of this forwarder's log. Fixed when the key is made."),
     Key("namespace", "default", _namespace, "Namespace of the data streams that records are meant for."),
     Key("lock_wait", 10, _seconds, "Seconds to wait for another process that uses the state directory."),
+    Key(
+        "key.uri", "", _key_uri, "Signing key that a log begins with: file:/PATH or awskms:ID; by default one is made."
+    ),
+    Key("key.passphrase", "", _text, "Passphrase of signing keys in files.", secret=True),
+    Key("key.passphrase_file", "", _path, "File that holds the passphrase."),
     Key(
         "intake.settle",
         60,
@@ -186,6 +232,32 @@ KEYS: Final = (
         'What the archive keeps of the raw input: "full" or "hash-only".',
     ),
     Key(
+        "s3.mode",
+        "compliance",
+        _one_of("compliance", "governance"),
+        'Object Lock of what is put: "compliance" (nobody can end it early) or "governance" (whoever may bypass it).',
+    ),
+    Key("s3.retention_days", 400, _positive, "Days for which objects are locked, by the server's clock."),
+    Key("s3.legal_hold", False, _boolean, "Put a legal hold on each object, too; it lasts until it is lifted."),  # noqa: FBT003
+    Key("s3.kms_key", "", _text, "KMS key to encrypt with (SSE-KMS). Whoever deletes it destroys the evidence."),
+    Key("s3.endpoint", "", _endpoint, "URL of an S3 that is not Amazon's; else AWS_ENDPOINT_URL."),
+    Key("s3.region", "", _text, "Region of the bucket; else AWS_REGION or the profile's."),
+    Key("s3.profile", "", _text, "Profile in AWS's configuration files; else AWS_PROFILE."),
+    Key(
+        "s3.addressing", "auto", _one_of("auto", "path", "virtual"), "Whether the bucket is in the URL's path or host."
+    ),
+    Key("s3.timeout", 60, _seconds, "Seconds to wait for an answer."),
+    Key("s3.retry_seconds", 60, _seconds, "Seconds for which a request is tried again while the server is away."),
+    Key(
+        "timestamps.url",
+        (),
+        lambda value: _authorities(value) if value else (),
+        "Time-stamp authorities (RFC 3161), each of which is to stamp the newest checkpoint after a run.",
+    ),
+    Key("timestamps.ca_file", "", _path, "Certificates (PEM) that their tokens must lead to; else any token is kept."),
+    Key("timestamps.timeout", 20, _seconds, "Seconds to wait for an answer."),
+    Key("timestamps.retry_seconds", 15, _seconds, "Seconds for which one is asked again while it is away."),
+    Key(
         "elasticsearch.url",
         (),
         lambda value: _urls(value) if value else (),
@@ -214,6 +286,12 @@ KEYS: Final = (
         "auto",
         _one_of("auto", "gzip", "none"),
         'Compression of requests: "gzip", "none", or "auto": gzip unless the server is on this machine.',
+    ),
+    Key(
+        "elasticsearch.unanchored",
+        False,  # noqa: FBT003
+        _boolean,
+        "Deliver also what is sealed while the archive is away; else documents wait until they are locked away.",
     ),
     Key(
         "elasticsearch.retention_days",
@@ -273,6 +351,20 @@ class Settings(Mapping[str, Any]):
 
     def __iter__(self) -> Any:
         return iter(self._values)
+
+    def secret(self, name: str) -> str:
+        """Return a secret, from the environment or the file that is named for it; empty if there is none.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        path: Path | None = self[f"{name}_file"]
+        if self[name] or path is None:
+            return str(self[name])
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'is no text'}") from None
 
     def __len__(self) -> int:
         return len(self._values)
@@ -341,4 +433,6 @@ def sample() -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)

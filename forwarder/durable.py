@@ -19,6 +19,16 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable.
+
+    Raises:
+        OSError: as `os.fsync` does.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def make_directory(path: Path, mode: int = 0o777) -> None:
     """Create a directory and its parents, each durable in its own parent.
 

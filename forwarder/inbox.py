@@ -68,6 +68,13 @@ def take_in(
             return None, False
         listener.started(found.path, found.stat.st_size if found.stat else 0)
         copy = intake.copy(source, state.spool, settings["intake.max_bytes"])
+    if copy.stored_bytes > state.archive.largest and settings["privacy.evidence"] == "full":
+        intake.spooled(state.spool, copy.raw_sha256).unlink()
+        raise InputError(
+            f"compressed it has {copy.stored_bytes} bytes, and {state.archive.place} takes no object above "
+            f"{state.archive.largest}",
+            "split it, or set privacy.evidence to hash-only",
+        )
     item = ledger.input(copy.raw_sha256)
     new = item is None
     if item is None:

@@ -15,13 +15,19 @@ from forwarder.history import Seen, gone, see
 from forwarder.ledger import ANCHORED, Ledger
 
 
-def catch_up(ledger: Ledger, archive: Archive, advance: Callable[[int], object] = lambda _: None) -> int:
+def catch_up(
+    ledger: Ledger,
+    archive: Archive,
+    advance: Callable[[int], object] = lambda _: None,
+    leave: Callable[[dict[str, Any]], bool] = lambda _: False,
+) -> int:
     """Have the assets reflect all batches that are in the archive; return how many were read for it.
 
     Args:
         ledger: its table of assets may reflect fewer batches.
         archive: holds the batches.
         advance: called after each batch.
+        leave: tells of a record whether to leave it out.
 
     Raises:
         IntegrityError: the archive does not have a batch as it was sealed.
@@ -36,7 +42,9 @@ def catch_up(ledger: Ledger, archive: Archive, advance: Callable[[int], object] 
         for batch in ledger.batches(*ANCHORED):
             manifest = records.manifest(archive, batch.sequence, batch.manifest_sha256)
             for line in records.lines(archive, manifest):
-                replay.add(orjson.loads(line))
+                record = orjson.loads(line)
+                if not leave(record):
+                    replay.add(record)
             advance(1)
         ledger.assets.reflect(size)
     return size

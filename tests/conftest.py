@@ -13,20 +13,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import elastic_server
 import pytest
+import s3_server
 import zstandard
 
 from forwarder import pipeline, state
 from forwarder.config import Settings
+from forwarder.keys.file import FileKey
 from forwarder.outcome import Listener, Outcome
-from forwarder.seal.keys import FileKey
 from forwarder.seal.manifest import Manifest
-from forwarder.verify.run import verify
+from forwarder.verify.policy import Policy
+from forwarder.verify.run import Task, verify
 from forwarder.verify.verdict import LogVerdict
 
 
@@ -65,6 +67,11 @@ def need(program: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{program} is missing, and CI must have it")
     pytest.skip(f"{program} is not installed")
+
+
+def task(keys, pins=(), **policy) -> Task:
+    """What to verify with: nothing that may be on its way is waited for."""
+    return Task(list(keys), lambda _: list(pins), Policy(**{"patience": 0} | policy))
 
 
 @dataclass
@@ -121,7 +128,7 @@ class Forwarder:
         return [record for record in found if not dataset or record["event"]["dataset"] == f"nmap.{dataset}"]
 
     def verify(self, pins=()) -> LogVerdict:
-        (verdict,) = verify(self.archive, [self.key], lambda _: list(pins))
+        (verdict,) = verify(self.archive, task([self.key], pins))
         return verdict
 
     def write(self, name: str, text: str | bytes) -> Path:
@@ -203,6 +210,45 @@ def namespace(elastic) -> Iterator[str]:
         with elastic.client() as admin:
             admin.options(ignore_status=404).indices.delete_data_stream(name=f"logs-nmap.*-{name}")
             admin.options(ignore_status=404).indices.delete_index_template(name=f"*-{name}")
+
+
+@pytest.fixture(scope="session")
+def own_s3() -> Callable[[str], AbstractContextManager[s3_server.Server]]:
+    """Starts an S3 server for one test or module, which may kill it: `with own_s3("minio") as server`."""
+    return lambda kind: s3_server.own(kind, need(kind))
+
+
+@pytest.fixture(scope="session")
+def shared_s3(own_s3) -> Iterator[Callable[[str], s3_server.Server]]:
+    """The S3 server of a kind that all tests share; started when it is first asked for."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda kind: stack.enter_context(own_s3(kind)))
+
+
+@pytest.fixture(params=s3_server.KINDS)
+def s3(request, shared_s3) -> s3_server.Server:
+    """The S3 server that all tests share, one of each kind after the other."""
+    return shared_s3(request.param)
+
+
+@pytest.fixture
+def new_bucket(monkeypatch) -> Callable[[s3_server.Server], str]:
+    """Makes a bucket with Object Lock, which our programs find by their environment."""
+
+    def make(server: s3_server.Server) -> str:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        return server.bucket()
+
+    return make
+
+
+@pytest.fixture
+def bucket(s3, new_bucket) -> str:
+    """A new bucket with Object Lock."""
+    return new_bucket(s3)
 
 
 @pytest.fixture

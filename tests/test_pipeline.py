@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 
+import crash
 import pytest
 import zstandard
 from conftest import Forwarder, host, scan
 
-from forwarder import outbox, pipeline, state
+from forwarder import outbox, state
 from forwarder.errors import Exit, IntegrityError, TemporaryError, UsageError
-from forwarder.ledger import Ledger
-from forwarder.seal.manifest import Manifest
+from forwarder.seal.manifest import Manifest, manifest_name
 
 
 def ids(forwarder):
@@ -343,39 +343,6 @@ def test_an_origin_that_is_not_the_keys_is_refused(forwarder):
 
 # --- crashes ------------------------------------------------------------------------------------------------
 
-DURABLE = [(os, name) for name in ("fsync", "replace", "link", "unlink")]
-DURABLE += [
-    (Ledger, name) for name in ("add_batch", "set_batch_state", "add_input", "finish_input", "set_evidence_anchored")
-]
-
-
-def forward_and_die(forwarder, step):
-    """Forward in a process that kills itself with SIGKILL before its step-th durable operation; tell if it did."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}
-        return bool(status)
-    left = step
-
-    def deadly(function):
-        def wrapped(*args, **options):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **options)
-
-        return wrapped
-
-    try:
-        for owner, name in DURABLE:
-            setattr(owner, name, deadly(getattr(owner, name)))
-        forwarder.forward(forwarder.directory / "in")
-        os._exit(0)
-    finally:
-        os._exit(1)
-
 
 def crash_test_inputs(forwarder):
     forwarder.write("in/a.xml", scan(4))
@@ -396,7 +363,7 @@ def test_a_kill_at_any_durable_step_loses_nothing_and_seals_nothing_twice(tmp_pa
         victim = Forwarder(tmp_path / f"v{steps}")
         crash_test_inputs(victim)
         victim.init()
-        died = forward_and_die(victim, steps)
+        died = crash.dies(steps, lambda: victim.forward(victim.directory / "in"))
         victim.forward(victim.directory / "in")
         assert sorted(ids(victim)) == wanted, f"killed at step {steps}"
         verdict = victim.verify()
@@ -456,4 +423,4 @@ def test_a_manifest_reads_back_as_it_was_written(forwarder):
     forwarder.forward(forwarder.write("a.xml", scan(1)))
     (manifest,) = forwarder.manifests()
     assert Manifest.decode(manifest.encode()) == manifest
-    assert pipeline.manifest_name(0) == manifest.name
+    assert manifest_name(0) == manifest.name

@@ -5,22 +5,31 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 from forwarder import state
 from forwarder.config import BY_NAME, Settings
+from forwarder.errors import UsageError
+from forwarder.seal.note import NoteError, Verifier
 from forwarder.terminal import complain
 
 FLAGS = {
     "state_dir": "DIR",
-    "archive": "DIR",
+    "archive": "PLACE",
     "origin": "NAME",
+    "key.uri": "URI",
+    "key.passphrase_file": "FILE",
     "lock_wait": "SECONDS",
     "intake.settle": "SECONDS",
     "observer.name": "NAME",
     "scan.vantage": "NAME",
     "records.ports": "WHICH",
     "privacy.evidence": "RULE",
+    "s3.mode": "MODE",
+    "s3.retention_days": "DAYS",
+    "s3.endpoint": "URL",
+    "s3.profile": "NAME",
     "elasticsearch.url": "URL",
     "elasticsearch.api_key_file": "FILE",
     "elasticsearch.user": "NAME",
@@ -29,8 +38,17 @@ FLAGS = {
     "elasticsearch.fingerprint": "SHA256",
 }
 """Setting → what its flag takes. The flag is the key's last part; `scan.vantage` is --vantage."""
-NAMED: Final = {"observer.name": "observer", "elasticsearch.url": "elasticsearch"}
+NAMED: Final = {
+    "key.uri": "key-uri",
+    "observer.name": "observer",
+    "elasticsearch.url": "elasticsearch",
+    "s3.mode": "lock-mode",
+    "s3.retention_days": "lock-days",
+    "s3.endpoint": "s3-endpoint",
+    "s3.profile": "s3-profile",
+}
 """Setting → its flag, where that is not the last part."""
+S3: Final = tuple(name for name in FLAGS if name.startswith("s3."))
 ELASTICSEARCH: Final = tuple(name for name in FLAGS if name.startswith("elasticsearch."))
 
 
@@ -68,6 +86,20 @@ def settings(args: argparse.Namespace) -> Settings:
         UsageError: one of them is wrong.
     """
     return Settings(vars(args), args.config)
+
+
+def verifier_key(file: Path) -> Verifier:
+    """Read a verifier key.
+
+    Raises:
+        UsageError: it cannot be read, or is none.
+    """
+    try:
+        return Verifier.parse(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except (NoteError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from None
 
 
 def made(values: Settings) -> None:

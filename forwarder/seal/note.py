@@ -9,11 +9,13 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ED25519 = b"\x01"
 """Signature type of an Ed25519 key (c2sp.org/signed-note, Signature types)."""
@@ -54,34 +56,64 @@ class Verifier:
         Raises:
             NoteError: the text is no Ed25519 verifier key, or its key id does not fit the key.
         """
-        name, _, rest = text.strip().partition("+")
-        key_id, _, encoded = rest.partition("+")
-        try:
-            key = b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
-            raise NoteError("not a verifier key (name+id+base64)") from None
-        if not name or key[:1] != ED25519 or len(key) != 1 + HASH_BYTES:
-            raise NoteError("not an Ed25519 verifier key (name+id+base64)")
-        verifier = cls(name, key[1:])
-        if verifier.key_id.hex() != key_id:
-            raise NoteError(f"the verifier key's id is {verifier.key_id.hex()}, not {key_id}")
-        return verifier
+        return cls(*parse_key(text, ED25519))
 
     @property
     def key_id(self) -> bytes:
         """First four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)."""
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:KEY_ID_BYTES]
+        return key_id(self.name, ED25519 + self.public)
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{b64encode(ED25519 + self.public).decode()}"
 
+    @property
+    def pem(self) -> str:
+        """The public key in PEM (SubjectPublicKeyInfo, RFC 8410), as openssl reads it."""
+        public = Ed25519PublicKey.from_public_bytes(self.public)
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
     def holds(self, signature: bytes, message: bytes) -> bool:
         """Tell whether a 64-byte signature over a message is this key's."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return holds(self.public, signature, message)
+
+
+def parse_key(text: str, kind: bytes) -> tuple[str, bytes]:
+    """Return (name, 32 public bytes) of a verifier key of some signature type.
+
+    Raises:
+        NoteError: the text is no such key, or its key id does not fit the key.
+    """
+    name, _, rest = text.strip().partition("+")
+    found, _, encoded = rest.partition("+")
+    try:
+        key = b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise NoteError("not a verifier key (name+id+base64)") from None
+    if not name or key[:1] != kind or len(key) != 1 + HASH_BYTES:
+        raise NoteError(f"not an Ed25519 verifier key of type {kind.hex()} (name+id+base64)")
+    if key_id(name, key).hex() != found:
+        raise NoteError(f"the verifier key's id is {key_id(name, key).hex()}, not {found}")
+    return name, key[1:]
+
+
+@lru_cache(maxsize=256)
+def _public_key(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
+
+
+@lru_cache(maxsize=256)  # a log has a signature for each size, by few keys
+def key_id(name: str, key: bytes) -> bytes:
+    """Return the first four bytes of SHA-256(name ‖ 0x0A ‖ signature type ‖ public key)."""
+    return sha256(name.encode() + b"\n" + key).digest()[:KEY_ID_BYTES]
+
+
+def holds(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether an Ed25519 signature over a message is a public key's."""
+    try:
+        _public_key(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,27 +131,56 @@ class Checkpoint:
         """The three signed lines."""
         return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n".encode()
 
-    def sign(self, signer: Signer) -> bytes:
-        """Return the whole signed note."""
-        signature = b64encode(signer.verifier.key_id + signer.sign(self.text)).decode()
-        return self.text + f"\n{DASH}{signer.verifier.name} {signature}\n".encode()
+    @classmethod
+    def parse(cls, text: bytes) -> Checkpoint:
+        """Read a note's text; whether it was signed is another question.
+
+        Raises:
+            NoteError: it is not exactly a checkpoint's three lines.
+        """
+        try:
+            origin, size, encoded = text.decode().split("\n")[:-1]
+            checkpoint = cls(origin, int(size), b64decode(encoded, validate=True))
+        except (ValueError, binascii.Error):
+            raise NoteError("not a checkpoint (origin, size, root)") from None
+        if checkpoint.text != text or len(checkpoint.root) != HASH_BYTES:
+            raise NoteError("not a checkpoint (origin, size, root)")
+        return checkpoint
+
+    def sign(self, *signers: Signer) -> bytes:
+        """Return the whole note, signed by each of the signers in turn."""
+        lines = [
+            f"{DASH}{signer.verifier.name} {b64encode(signer.verifier.key_id + signer.sign(self.text)).decode()}\n"
+            for signer in signers
+        ]
+        return self.text + b"\n" + "".join(lines).encode()
 
 
-def open_note(note: bytes, verifier: Verifier) -> bytes:
-    """Return a note's text once a signature of the verifier holds; other keys' signatures are passed over.
+def split_note(note: bytes) -> tuple[bytes, bytes]:
+    """Return a note's text and its block of signature lines.
 
     Raises:
-        NoteError: the bytes are no note, or it has no valid signature of this key.
+        NoteError: it has no signature lines.
     """
     text, separator, block = note.rpartition(b"\n\n")
-    text += b"\n"
-    if not separator or not block.endswith(b"\n"):
+    if not separator:
         raise NoteError("not a signed note")
+    return text + b"\n", block
+
+
+def signatures(block: bytes) -> list[tuple[str, bytes]]:
+    """Return (key name, key id ‖ signature) of each of a note's signature lines.
+
+    Raises:
+        NoteError: one of them is none.
+    """
     try:
-        lines = block.decode().split("\n")[:-1]
+        *lines, end = block.decode().split("\n")
     except UnicodeDecodeError:
         raise NoteError("not a signed note") from None
-    held = False
+    if end or not lines:
+        raise NoteError("not a signed note")
+    found = []
     for line in lines:
         name, _, encoded = line.removeprefix(DASH).partition(" ")
         if not line.startswith(DASH) or not name or not encoded:
@@ -130,6 +191,19 @@ def open_note(note: bytes, verifier: Verifier) -> bytes:
             raise NoteError("not a signed note: a signature is not base64") from None
         if b64encode(blob).decode() != encoded:  # spare bits that decoders ignore would let a byte be changed
             raise NoteError("not a signed note: a signature is not in canonical base64")
+        found.append((name, blob))
+    return found
+
+
+def open_note(note: bytes, verifier: Verifier) -> bytes:
+    """Return a note's text once a signature of the verifier holds; other keys' signatures are passed over.
+
+    Raises:
+        NoteError: the bytes are no note, or it has no valid signature of this key.
+    """
+    text, block = split_note(note)
+    held = False
+    for name, blob in signatures(block):
         if name == verifier.name and blob[:KEY_ID_BYTES] == verifier.key_id:
             if held or not verifier.holds(blob[KEY_ID_BYTES:], text):
                 raise NoteError(f"the signature of {verifier.name}+{verifier.key_id.hex()} does not hold")
@@ -145,13 +219,4 @@ def open_checkpoint(note: bytes, verifier: Verifier) -> Checkpoint:
     Raises:
         NoteError: the note does not hold, or its text is not exactly a checkpoint's three lines.
     """
-    text = open_note(note, verifier)
-    lines = text.decode(errors="replace").split("\n")
-    try:
-        origin, size, encoded = lines[:-1]
-        checkpoint = Checkpoint(origin, int(size), b64decode(encoded, validate=True))
-    except (ValueError, binascii.Error):
-        raise NoteError("not a checkpoint (origin, size, root)") from None
-    if checkpoint.text != text or len(checkpoint.root) != HASH_BYTES:
-        raise NoteError("not a checkpoint (origin, size, root)")
-    return checkpoint
+    return Checkpoint.parse(open_note(note, verifier))

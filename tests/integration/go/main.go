@@ -2,11 +2,16 @@
 // code with nmap-forwarder. It was written from docs/SEALED_ARCHIVE.md alone.
 //
 //	tlogcheck LOG_DIR VKEY_FILE
+//	tlogcheck -proof PROOF_FILE VKEY_FILE
+//	tlogcheck -cosign CHECKPOINT_FILE
 //
 // LOG_DIR is <archive>/<origin>. Every manifest's hash becomes a leaf; every checkpoint has to be signed, and every root,
 // tile, entry bundle and proof has to be what these packages make of the leaves. Records and evidence are not read.
 //
-// It prints "ok: size N root <base64>" and exits 0, or prints the first problem and exits 1.
+// VKEY_FILE holds the log's first key; where the log has changed keys, it tells the others. Changes of keys are followed.
+//
+// It prints "ok: size N root <base64>" and exits 0, or prints the first problem and exits 1. The proof of one record is
+// checked by proof.go; cosign.go is a witness for the tests.
 package main
 
 import (
@@ -14,6 +19,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,8 +38,26 @@ const (
 )
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == "-proof" {
+		what, err := checkProof(os.Args[2], os.Args[3])
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println("ok:", what)
+		return
+	}
+	if len(os.Args) == 3 && os.Args[1] == "-cosign" {
+		vkey, line, err := cosign(os.Args[2])
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Printf("%s\n%s", vkey, line)
+		return
+	}
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: tlogcheck LOG_DIR VKEY_FILE")
+		fmt.Fprintln(os.Stderr, "usage: tlogcheck LOG_DIR VKEY_FILE, or tlogcheck -proof PROOF_FILE VKEY_FILE")
 		os.Exit(2)
 	}
 	size, root, err := check(os.Args[1], os.Args[2])
@@ -45,15 +69,11 @@ func main() {
 }
 
 func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
-	vkey, err := os.ReadFile(vkeyFile)
+	verifier, err := readKey(vkeyFile)
 	if err != nil {
 		return 0, root, err
 	}
-	verifier, err := note.NewVerifier(strings.TrimSuffix(string(vkey), "\n"))
-	if err != nil {
-		return 0, root, fmt.Errorf("%s: %w", vkeyFile, err)
-	}
-	lines, err := readLeaves(dir)
+	lines, changes, err := readLeaves(dir)
 	if err != nil {
 		return 0, root, err
 	}
@@ -73,6 +93,17 @@ func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
 		if err := checkCheckpoint(dir, verifier, size, roots[size]); err != nil {
 			return 0, root, err
 		}
+		if change, ok := changes[size]; ok { // the new key signs this checkpoint, too, and all later ones alone
+			if change.Old != verifier.text {
+				return 0, root, fmt.Errorf("batch %d: changes from another key than the one in force", i)
+			}
+			if verifier, err = newKey(change.New); err != nil {
+				return 0, root, fmt.Errorf("batch %d: %w", i, err)
+			}
+			if err := checkCheckpoint(dir, verifier, size, roots[size]); err != nil {
+				return 0, root, err
+			}
+		}
 		if err := checkTiles(dir, size, lines, stored); err != nil {
 			return 0, root, err
 		}
@@ -81,6 +112,29 @@ func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
 		return 0, root, err
 	}
 	return size, roots[size], checkProofs(lines, roots, stored)
+}
+
+// key is a verifier that knows what it was made from.
+type key struct {
+	note.Verifier
+	text string
+}
+
+func newKey(text string) (key, error) {
+	verifier, err := note.NewVerifier(text)
+	return key{verifier, text}, err
+}
+
+func readKey(file string) (key, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return key{}, err
+	}
+	k, err := newKey(strings.TrimSuffix(string(text), "\n"))
+	if err != nil {
+		return k, fmt.Errorf("%s: %w", file, err)
+	}
+	return k, nil
 }
 
 // hashes is what tlog.StoredHashes returned so far, in the order in which tlog numbers them.
@@ -97,23 +151,35 @@ func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-// readLeaves returns the log's leaf lines, made from the manifests.
-func readLeaves(dir string) ([][]byte, error) {
+// change is what the manifest of a batch of type key says.
+type change struct{ Old, New string }
+
+// readLeaves returns the log's leaf lines, made from the manifests, and the changes of keys by the size that they bring.
+func readLeaves(dir string) ([][]byte, map[int64]change, error) {
 	var lines [][]byte
+	changes := make(map[int64]change)
 	for {
 		manifest, err := os.ReadFile(filepath.Join(dir, "batches", fmt.Sprintf("%020d", len(lines)), "manifest.json"))
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		lines = append(lines, fmt.Appendf(nil, "nmap-forwarder/batch/v1 %d %x", len(lines), sha256.Sum256(manifest)))
+		var batch struct {
+			Type string
+			Key  change
+		}
+		// what is no JSON is no change of keys, and found by its hash
+		if json.Unmarshal(manifest, &batch) == nil && batch.Type == "key" {
+			changes[int64(len(lines))] = batch.Key
+		}
 	}
 	if len(lines) == 0 {
-		return nil, fmt.Errorf("%s: no batch 0: nothing to check", dir)
+		return nil, nil, fmt.Errorf("%s: no batch 0: nothing to check", dir)
 	}
-	return lines, checkNumber(filepath.Join(dir, "batches"), len(lines))
+	return lines, changes, checkNumber(filepath.Join(dir, "batches"), len(lines))
 }
 
 // checkNumber tells whether dir has n entries. The n that belong there were read, so any other is behind a gap or foreign.
