@@ -34,7 +34,8 @@ def file(tmp_path):
     return write
 
 
-def test_what_is_put_is_locked_and_can_be_read(archive, file, bucket):
+def test_what_is_put_is_locked_at_once_and_can_be_read(archive, file, bucket, monkeypatch):
+    monkeypatch.setattr(type(archive), "_extend", lambda *_: pytest.fail("it was not locked by the put"))
     data = bytes(range(256)) * 20000
     receipt = archive.put("evidence/a.zst", file(data))
     assert (receipt.bucket, receipt.key) == (bucket, f"some/prefix/{ORIGIN}/evidence/a.zst")
