@@ -57,8 +57,8 @@ def compare(directory: Path, batches: int, records: int, kilobytes: int) -> None
         seconds, cpu, memory = measure([*base, "--jobs", str(jobs)], environment)
         print(
             f"  verify --jobs {jobs}             {seconds:7.2f} s {cpu:7.2f} s CPU {memory:4.0f} MB peak "
-            f"{stored / seconds / 1e6:6.1f} MB/s {batches / seconds:6.0f} batches/s "
-            f"{seconds / sums[0]:5.2f} of sha256sum, {seconds / both[0]:5.2f} with content",
+            f"{stored / seconds / 1e6:6.1f} MB/s {batches / seconds:6.0f} batches/s; time, CPU of sha256sum's: "
+            f"{seconds / sums[0]:.2f}, {cpu / sums[1]:.2f}; with content {seconds / both[0]:.2f}, {cpu / both[1]:.2f}",
             flush=True,
         )
     subprocess.run(  # a state directory, so that there is something to go on from

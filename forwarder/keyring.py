@@ -183,12 +183,13 @@ def make_first(directory: Path, settings: Settings, default_name: str) -> Verifi
         UsageError: the key that is named cannot be used.
     """
     path = directory / FIRST
+    for suffix in (PRIVATE, URI):  # of a beginning that was stopped
+        path.with_suffix(suffix).unlink(missing_ok=True)
     if settings["key.uri"]:
         public = open_key(settings["key.uri"], "any", settings.secret("key.passphrase")).verifier.public
         durable.write(path.with_suffix(URI), f"{settings['key.uri']}\n".encode())
     else:
         pem, public = generate(settings.secret("key.passphrase"))
-        path.with_suffix(PRIVATE).unlink(missing_ok=True)
         durable.write(path.with_suffix(PRIVATE), pem, mode=0o600)
     # cloned machines cannot meet in one log, because the key's hash is in its name
     verifier = Verifier(settings["origin"] or f"{default_name}-{sha256(public).hexdigest()[:8]}", public)

@@ -230,7 +230,8 @@ def test_a_kill_at_any_step_of_a_rotation_leaves_a_log_that_the_next_run_finishe
         changed.add(len(changes))
         assert len(changes) <= 1, f"killed at step {steps}"
         key = Verifier.parse(changes[0].key.new) if changes else victim.key
-        (private,) = [*(victim.directory / "state").glob("*.pem"), *(victim.directory / "state").glob("keys/*.pem")]
+        found = [*(victim.directory / "state").glob("*.pem"), *(victim.directory / "state").glob("keys/*.pem")]
+        (private,) = [path for path in found if path.name != "next.pem"]  # which was never promised
         assert FileKey.load(private, victim.key.name).verifier == key, f"killed at step {steps}"
         assert not list((victim.directory / "state" / "outbox").iterdir())
         shutil.rmtree(victim.directory)
@@ -256,6 +257,15 @@ def test_a_key_of_before_does_not_come_back(tmp_path):
     forwarder.flags["key_uri"] = f"file:{old}"
     with pytest.raises(UsageError, match="has or had"):
         change_key(forwarder)
+
+
+def test_a_log_may_begin_with_changes_of_keys(forwarder):
+    forwarder.init()
+    keys = [forwarder.key, change_key(forwarder), change_key(forwarder)]
+    add(forwarder, 0)
+    for key in keys:
+        verdict = judged(forwarder, key)
+        assert (verdict.findings, verdict.batches) == ([], 3)
 
 
 def test_the_words_of_the_command(copy):
@@ -317,3 +327,45 @@ def test_proofs_need_the_key_that_signed(rotated, tmp_path):
         vkey.write_text(f"{key}\n")
         assert Forwarder(tmp_path / "a").command("verify", file, "--key", vkey).returncode == code
     assert Path(file).stat().st_size < 10_000
+
+
+# --- another machine ------------------------------------------------------------------------------------------
+
+
+def test_a_log_that_changed_its_key_is_adopted_with_the_key_in_force(rotated, tmp_path):
+    old, (first, _, newest) = rotated
+    heir = Forwarder(tmp_path / "heir", {"archive": str(tmp_path / "archive")})
+    shutil.copytree(old.archive, tmp_path / "archive")
+    directory = heir.directory / "state"
+    directory.mkdir(parents=True)
+    shutil.copy(old.directory / "state" / "key.vkey", directory)
+    without = heir.command("adopt", "--archive", tmp_path / "archive")
+    assert (without.returncode, without.stderr.count(b"\n")) == (2, 1), without.stderr
+    assert f"private half of the key {newest}" in without.stderr.decode()
+    shutil.copytree(old.directory / "state" / "keys", directory / "keys")
+    done = heir.command("adopt", "--archive", tmp_path / "archive")
+    assert done.returncode == 0, done.stderr
+    add(heir, 7)
+    (verdict,) = verify(tmp_path / "archive", Task([first], lambda _: [], Policy(patience=0)))
+    assert (verdict.findings, verdict.batches) == ([], 8)
+
+
+def test_a_ledger_that_knows_less_never_costs_a_key(rotated, tmp_path):
+    """An old state directory is restored with the newest keys; a run with an archive that is away leaves them alone."""
+    old, _ = rotated
+    shutil.copytree(old.directory / "state" / "keys", tmp_path / "f" / "state" / "keys")
+    shutil.copy(old.directory / "state" / "key.vkey", tmp_path / "f" / "state")
+    before = {path.name for path in (tmp_path / "f" / "state" / "keys").iterdir()}
+    with pytest.raises(UsageError, match="private half"):
+        add(Forwarder(tmp_path / "f"), 0)
+    assert {path.name for path in (tmp_path / "f" / "state" / "keys").iterdir()} == before
+
+
+def test_the_commands_of_the_page_about_keys_run(copy):
+    text = (Path(__file__).parents[1] / "docs" / "KEYS.md").read_text()
+    commands = [line.removeprefix("$ nmap-forwarder ").split() for line in text.splitlines() if line.startswith("$ ")]
+    assert len(commands) == 3
+    for command in commands:
+        done = copy.command(*command)
+        assert done.returncode == 0, done.stderr
+    assert not judged(copy).findings

@@ -1,6 +1,7 @@
 """Time-stamps over checkpoints, from a local authority of openssl; openssl says whether they are good."""
 
 import hashlib
+import re
 
 import pytest
 import tsa
@@ -47,6 +48,8 @@ def test_the_newest_checkpoint_is_stamped_after_each_run(stamped, authority):
     assert stamped.forward().exit_code == Exit.OK  # nothing new: nothing is asked
     assert authority.asked == 2
     assert not list((stamped.directory / "state" / "stamps").rglob("*.tsr"))
+    shown = stamped.command("status").stdout.decode()
+    assert re.search(rf"stamped   2 batches at 20\S+Z by {re.escape(authority.url)}\n", shown)
 
 
 @pytest.mark.parametrize(

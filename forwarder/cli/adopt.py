@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> Exit:
     directory = values["state_dir"]
     if not state.is_made(directory):
         raise NothingError(
-            f"{directory}: no key of the log", f"copy its {state.VERIFIER_KEY}, key.pem or key.uri, and keys/ there"
+            f"{directory}: no key of the log", f"copy its key.pem and {state.VERIFIER_KEY} there, and keys/"
         )
     state.init(values)  # the rest of the state directory, where only the key was copied
     with state.opened(values, adopting=True) as opened:

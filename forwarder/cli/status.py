@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> Exit:
     if facts["locked"]:
         locked = facts["locked"]
         say(f"locked    until {locked['retain_until']} ({locked['mode'].lower()}): {locked['bucket']}/{locked['key']}")
+    for stamp in facts["stamped"]:
+        say(f"stamped   {stamp['size']} batches at {stamp['time']} by {stamp['url']}")
     delivery = facts["delivery"]
     if delivery["place"] or delivery["delivered"]:
         say(f"delivered {delivery['delivered']} records to {delivery['place'] or 'an Elasticsearch'}")
@@ -111,6 +113,9 @@ def gather(values: Settings) -> dict[str, Any]:
             "delivery": _delivery(values, ledger, counts),
             "locked": _locked(ledger),
             "queued": sum(states.get(name, 0) for name in ("intent", *SEALED)),
+            "stamped": [
+                {"url": url, "size": size, "time": time} for url, (size, time) in sorted(ledger.stamped().items())
+            ],
             "spooled": counts["inputs"].get("spooled", 0),
             "waiting": [{"path": path, "reason": reason} for path, reason in ledger.waiting()],
             "rejected": [{"path": item.path, "reason": item.reason} for item in ledger.inputs("rejected")],

@@ -1,6 +1,7 @@
 """What third parties say of a checkpoint: time-stamps of RFC 3161, cosignatures of C2SP witnesses."""
 
 import random
+import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -154,3 +155,17 @@ def test_cosignatures_of_other_bytes_shorter_ones_and_ones_without_a_time_do_not
     ordinary = WITNESS.key_id + PRIVATE.sign(text)  # a signature without a time is none of this type
     with pytest.raises(NoteError):
         WITNESS.cosigned(text, [(name, ordinary)])
+
+
+@pytest.mark.integration
+def test_a_cosignature_by_the_library_that_witnesses_run(note, tmp_path):
+    (tmp_path / "note").write_bytes(note)
+    made = subprocess.run(
+        [need("tlogcheck"), "-cosign", tmp_path / "note"], check=True, capture_output=True, timeout=60
+    )
+    vkey, _, line = made.stdout.partition(b"\n")
+    witness = Witness.parse(vkey.decode())
+    seen = witness.cosigned(split_note(note)[0], signatures(line))
+    assert timedelta(seconds=-2) < datetime.now(UTC) - seen < timedelta(minutes=10)
+    with pytest.raises(NoteError, match="does not hold"):
+        witness.cosigned(split_note(note)[0] + b"more\n", signatures(line))

@@ -191,3 +191,13 @@ def test_the_string_escapes_of_rfc_8785():
     value = {"string": '€$\x0f\nA\'B"\\\\"/', "literals": [None, True, False], "del": "\x7f\u2028"}
     assert canonical.encode(value) == rfc8785.dumps(value)
     assert json.loads(canonical.encode(value)) == value
+
+
+def test_a_growing_tree_has_the_root_of_each_size():
+    leaves = [merkle.leaf_hash(b"%d" % n) for n in range(70)]
+    frontier = merkle.Frontier()
+    assert frontier.root() == merkle.EMPTY
+    for n, leaf in enumerate(leaves, 1):
+        frontier.add(leaf)
+        assert (frontier.size, frontier.root()) == (n, merkle.root(leaves[:n]))
+        assert len(frontier.nodes) == n.bit_count()

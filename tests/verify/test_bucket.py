@@ -65,10 +65,12 @@ class Stored:
     def hide(self, key):
         self.client.delete_object(Bucket=self.name, Key=self.key(key))
 
-    def verify(self, pins=(), prefix="audit", key=None, since=None, **policy):
+    def verify(self, pins=(), prefix="audit", key=None, since=None, jobs=1, **policy):
         asked = task([key or self.forwarder.key], pins, mode="COMPLIANCE", retention=timedelta(days=DAYS))
         values = Settings({"s3_retry_seconds": 0}, environment={"HOME": "/nonexistent"})
-        asked = replace(asked, policy=replace(asked.policy, **policy), settings=values, since=lambda _: since)
+        asked = replace(
+            asked, policy=replace(asked.policy, **policy), settings=values, since=lambda _: since, jobs=jobs
+        )
         (verdict,) = verify(Bucket(self.name, prefix), asked)
         return verdict
 
@@ -92,6 +94,16 @@ def test_an_intact_bucket_verifies(stored):
     assert (verdict.findings, verdict.warnings, verdict.batches, verdict.records) == ([], [], 5, 54)
     assert verdict.locks > 30
     assert any("locks" in line for line in verdict.rests_on)
+
+
+def test_workers_read_a_bucket(stored, monkeypatch):
+    from forwarder.verify import walk
+
+    monkeypatch.setattr(walk, "SPAN_WEIGHT", 1 << 40)  # so that all that comes behind the first span is theirs
+    there = stored()
+    there.hide("checkpoints/00000000000000000002")
+    verdict = there.verify(jobs=2)
+    assert (codes(verdict), verdict.locks) == ({"hidden"}, there.verify().locks)
 
 
 def test_nothing_is_never_success(s3, bucket, copy):
