@@ -1,0 +1,214 @@
+"""One log, proven as far as an answer needs it: its newest checkpoint, and the manifests that it was signed for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from forwarder import durable
+from forwarder.archive.interface import Archive
+from forwarder.errors import IntegrityError, NothingError
+from forwarder.pull.work import Lines
+from forwarder.seal import merkle, tiles
+from forwarder.seal.manifest import (
+    MAX_MANIFEST_BYTES,
+    NO_PREVIOUS,
+    Manifest,
+    ManifestError,
+    checkpoint_name,
+    digest,
+    manifest_name,
+)
+from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint
+from forwarder.verify.verdict import LogVerdict
+
+MAX_CHECKPOINT: Final = 1 << 16
+RUN: Final = "run verify to see what else is wrong"
+
+
+class Tree:
+    """A log's tree, all of its perfect subtrees: 64 bytes for each batch."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._levels: list[bytearray] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        self.size += 1
+        level, index = 0, self.size
+        while True:
+            if level == len(self._levels):
+                self._levels.append(bytearray())
+            self._levels[level] += leaf
+            if index & 1:
+                return
+            index >>= 1
+            left = self._levels[level][-2 * len(leaf) : -len(leaf)]
+            leaf = merkle.node_hash(bytes(left), leaf)
+            level += 1
+
+    def root(self, begin: int, end: int) -> bytes:
+        """Return the root over the leaves `begin` … `end` - 1, one of the subtrees of RFC 6962."""
+        count = end - begin
+        if not count:
+            return merkle.EMPTY
+        if count & (count - 1):
+            middle = begin + merkle.split(count)
+            return merkle.node_hash(self.root(begin, middle), self.root(middle, end))
+        at = begin // count * 32
+        return bytes(self._levels[count.bit_length() - 1][at : at + 32])
+
+    def path(self, index: int) -> tuple[bytes, ...]:
+        """Return the audit path of a leaf (RFC 6962, section 2.1.1), nearest sibling first."""
+        begin, end, found = 0, self.size, []
+        while end - begin > 1:
+            middle = begin + merkle.split(end - begin)
+            if index < middle:
+                found.append(self.root(middle, end))
+                end = middle
+            else:
+                found.append(self.root(begin, middle))
+                begin = middle
+        return tuple(found[::-1])
+
+
+class Log:
+    """A log as it was when the pull began.
+
+    Args:
+        archive: its objects.
+        verifier: its public key.
+        work: directory for what was read of it; what is in it from a pull that was killed is not read again.
+
+    Raises:
+        NothingError: the archive has no such log.
+        IntegrityError: no checkpoint of the key is to be had.
+    """
+
+    def __init__(self, archive: Archive, verifier: Verifier, work: Path) -> None:
+        self.archive, self.verifier, self._work = archive, verifier, work
+        self.verdict = LogVerdict(verifier.name)
+        self.tree = Tree()
+        self.note = self._pinned()
+        try:
+            self.checkpoint = open_checkpoint(self.note, verifier)
+        except NoteError as error:
+            raise self._broken(f"the newest checkpoint is invalid: {error}") from None
+        self._manifests = work / "manifests"
+
+    def _pinned(self) -> bytes:
+        """Return the newest checkpoint; a pull that goes on keeps to that of its beginning."""
+        file = self._work / "checkpoint"
+        if file.exists():
+            return file.read_bytes()
+        size = newest = 0
+        for key in self.archive.keys():  # noqa: SIM118 - no dict
+            kind, _, rest = key.partition("/")
+            number = rest.removesuffix("/manifest.json")
+            if kind in {"checkpoints", "batches"} and number.isdecimal():
+                size = max(size, int(number) if kind == "checkpoints" else 0)
+                newest = max(newest, int(number) + 1 if kind == "batches" else 0)
+        if not size and not newest:
+            raise NothingError(f"{self.archive.place}: no log of this name", "nothing was pulled")
+        if newest > size:
+            self.verdict.add(
+                "checkpoint-missing",
+                "no checkpoint seals this and later batches, so they are not in the answer; if the forwarder is at"
+                " work or was stopped here, it does when it goes on",
+                batch=size,
+                object=checkpoint_name(size + 1),
+            )
+        try:
+            note = self.archive.read(checkpoint_name(size), MAX_CHECKPOINT)
+        except FileNotFoundError:
+            raise self._broken(f"{checkpoint_name(size)} is missing") from None
+        durable.write(file, note)
+        return note
+
+    def _broken(self, what: str) -> IntegrityError:
+        return IntegrityError(f"{self.archive.place}: {what}", f"nothing of this log can be proven; {RUN}")
+
+    def read(self, pins: list[Checkpoint], advance: Callable[[int], object]) -> None:
+        """Read all manifests, and hold them against each other, the checkpoint, and checkpoints known from before.
+
+        Raises:
+            IntegrityError: they are not what the key signed, or the log is not the one that was known.
+        """
+        try:
+            self._read({pin.size: pin.root for pin in pins}, advance)
+        except IntegrityError:
+            self._manifests.unlink(missing_ok=True)  # the archive may be repaired before it is tried again
+            raise
+        for pin in pins:
+            if pin.size > self.checkpoint.size:
+                raise self._broken(f"it had {pin.size} batches before, and now has {self.checkpoint.size}")
+        self._conclude(pins)
+
+    def _conclude(self, pins: list[Checkpoint]) -> None:
+        """Say what rests on what."""
+        verdict, newest = self.verdict, max((pin.size for pin in pins), default=0)
+        verdict.rests_on.append(f"the public key {self.verifier}")
+        verdict.rests_on.append(f"its signature for {verdict.size} batches with the root {verdict.root}")
+        verdict.rests_on.append("what the manifests of these batches say of the times of the records in them")
+        if newest:
+            verdict.rests_on.append(f"a checkpoint of size {newest} known from before")
+            verdict.cannot_exclude.append(
+                f"that batches from {newest} on were cut off or rewritten by the key's holder"
+            )
+        else:
+            verdict.cannot_exclude.append("that the newest batches were cut off together with their checkpoints")
+            verdict.cannot_exclude.append("that the holder of the private key wrote the whole log anew")
+        verdict.cannot_exclude.append("that nmap was wrong or the forwarder's clock was: only sealed bytes are proven")
+
+    def _read(self, roots: dict[int, bytes], advance: Callable[[int], object]) -> None:
+        lines = Lines(self._manifests)
+        previous, first_record = NO_PREVIOUS, 0
+        for data in _then(lines, self.archive, self.checkpoint.size):
+            sequence = self.tree.size
+            manifest = self._decode(data, sequence)
+            here = (self.verifier.name, sequence, previous, first_record)
+            if (manifest.origin, manifest.sequence, manifest.previous, manifest.first_record) != here:
+                raise self._broken(f"{manifest_name(sequence)} does not follow from the batches before it")
+            previous, first_record = digest(data), first_record + manifest.records.count
+            self.tree.add(merkle.leaf_hash(tiles.entry(sequence, previous)))
+            known = roots.get(self.tree.size)
+            if known and known != self.tree.root(0, self.tree.size):
+                raise self._broken(f"its first {self.tree.size} batches are not those that were known before")
+            self.verdict.sealed_until = manifest.created
+            advance(1)
+        lines.flush(durably=True)
+        lines.close()
+        if self.tree.size < self.checkpoint.size:
+            raise self._broken(f"{manifest_name(self.tree.size)} is missing")
+        if self.tree.root(0, self.tree.size) != self.checkpoint.root:
+            raise self._broken("its manifests are not those that its newest checkpoint was signed for")
+        self.verdict.size, self.verdict.root = self.checkpoint.size, self.checkpoint.root.hex()
+
+    def _decode(self, data: bytes, sequence: int) -> Manifest:
+        try:
+            return Manifest.decode(data)
+        except ManifestError as error:
+            raise self._broken(f"{manifest_name(sequence)} is {error}") from None
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Yield the manifests that `read` has proven."""
+        with self._manifests.open("rb") as file:
+            for line in file:
+                yield Manifest.decode(line[:-1])
+
+
+def _then(lines: Lines, archive: Archive, size: int) -> Iterator[bytes]:
+    """Yield the manifests that were read before, then the others, which are kept; canonical JSON has no newline."""
+    count = 0
+    for line in lines:
+        count += 1
+        yield line
+    for sequence in range(count, size):
+        try:
+            data = archive.read(manifest_name(sequence), MAX_MANIFEST_BYTES)
+        except FileNotFoundError:
+            return
+        yield data  # whoever takes it refuses what is no manifest before it is kept
+        lines.add(data)
