@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +32,8 @@ def guide(answer: Answer) -> str:
         "JQ": answer.question.jq(),
         "TABLES": "\n".join(_check(name) for name in answer.tables),
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    for name, value in parts.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    template = TEMPLATE.read_text(encoding="utf-8")
+    return re.sub("@([A-Z]+)@", lambda name: parts[name[1]], template)  # once: what is put in is not looked through
 
 
 def cannot_exclude(answer: Answer) -> list[str]:
@@ -53,6 +52,8 @@ def _found(answer: Answer) -> str:
     for name, log in zip(answer.directories, answer.logs, strict=True):
         which = f"{log.batches} of the {log.size} batches of `{log.origin}`, the newest sealed {log.sealed_until}"
         lines.append(f"- from {which}; in `{name}/`" if log.batches else f"- from {which}")
+    if answer.not_kept:
+        lines.append(f"- {answer.not_kept} inputs of these batches are not here: the archive keeps only the hash of each")
     lines += [f"- note: {_text(note)}" for note in answer.notes]
     if answer.findings:
         lines += [

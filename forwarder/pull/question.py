@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address, ip_address
@@ -102,12 +102,11 @@ class Question:
             parts.append(f'."@timestamp" >= "{self.earliest}"')
         if self.latest:
             parts.append(f'."@timestamp" <= "{self.latest}"')
-        tests: dict[str, Callable[[str], str]] = {"scan": lambda text: f"startswith({text})"}
         for name, fields in FIELDS.items():
             if wanted := getattr(self, name):
-                test = tests.get(name, lambda text: f"ascii_downcase == {text}")(_jq_text(wanted))
+                test = f"startswith({_jq_text(wanted)})" if name == "scan" else f"ascii_downcase == {_jq_text(wanted)}"
                 paths = ", ".join(f".{field}" for field in fields)
-                parts.append(f"any({paths} | arrays[], strings; {test})")
+                parts.append(f"any({paths} | (arrays[], .) | strings; {test})")
         return " and ".join(parts) or "true"
 
 
