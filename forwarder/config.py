@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from forwarder.archive.place import Place, place
 from forwarder.errors import UsageError
 from forwarder.seal.manifest import origin_fits
 
@@ -75,6 +76,12 @@ def _positive(value: Any) -> int:
     return count
 
 
+def _boolean(value: Any) -> bool:
+    if str(value).lower() not in {"true", "false"}:
+        raise ValueError("true or false")
+    return str(value).lower() == "true"
+
+
 def _percent(value: Any) -> int:
     if (percent := _count(value)) > 100:  # noqa: PLR2004
         raise ValueError("a percentage from 0 to 100")
@@ -88,6 +95,17 @@ def _one_of(*values: str) -> Callable[[Any], str]:
         return str(value)
 
     return check
+
+
+def _archive(value: Any) -> Place | None:
+    return place(_text(value)) if value else None
+
+
+def _endpoint(value: Any) -> str:
+    parts = urlsplit(_text(value).strip())
+    if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.username):
+        raise ValueError("a URL such as https://s3.example")
+    return str(value).strip()
 
 
 def _origin(value: Any) -> str:
@@ -151,7 +169,12 @@ ELASTICSEARCH_PORT: Final = 9200
 
 KEYS: Final = (
     Key("state_dir", "", _path, "Where the key, the ledger and work in progress are kept."),
-    Key("archive", "", _path, "Directory of the sealed archive; by default `archive` in the state directory."),
+    Key(
+        "archive",
+        "",
+        _archive,
+        "The sealed archive: a directory, by default `archive` in the state directory, or s3://bucket/prefix.",
+    ),
     Key("origin", "", _origin, "Name of this forwarder's log. Fixed when the key is made."),
     Key("namespace", "default", _namespace, "Namespace of the data streams that records are meant for."),
     Key("lock_wait", 10, _seconds, "Seconds to wait for another process that uses the state directory."),
@@ -185,6 +208,23 @@ KEYS: Final = (
         _one_of("full", "hash-only"),
         'What the archive keeps of the raw input: "full" or "hash-only".',
     ),
+    Key(
+        "s3.mode",
+        "compliance",
+        _one_of("compliance", "governance"),
+        'Object Lock of what is put: "compliance" (nobody can end it early) or "governance" (whoever may bypass it).',
+    ),
+    Key("s3.retention_days", 400, _positive, "Days for which objects are locked, by the server's clock."),
+    Key("s3.legal_hold", False, _boolean, "Put a legal hold on each object, too; it lasts until it is lifted."),  # noqa: FBT003
+    Key("s3.kms_key", "", _text, "KMS key to encrypt with (SSE-KMS). Whoever deletes it destroys the evidence."),
+    Key("s3.endpoint", "", _endpoint, "URL of an S3 that is not Amazon's; else AWS_ENDPOINT_URL."),
+    Key("s3.region", "", _text, "Region of the bucket; else AWS_REGION or the profile's."),
+    Key("s3.profile", "", _text, "Profile in AWS's configuration files; else AWS_PROFILE."),
+    Key(
+        "s3.addressing", "auto", _one_of("auto", "path", "virtual"), "Whether the bucket is in the URL's path or host."
+    ),
+    Key("s3.timeout", 60, _seconds, "Seconds to wait for an answer."),
+    Key("s3.retry_seconds", 60, _seconds, "Seconds for which a request is tried again while the server is away."),
     Key(
         "elasticsearch.url",
         (),
@@ -341,4 +381,6 @@ def sample() -> str:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)

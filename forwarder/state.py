@@ -10,8 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from forwarder import config, durable
-from forwarder.archive.directory import DirectoryArchive
 from forwarder.archive.interface import Archive
+from forwarder.archive.place import open_archive
 from forwarder.errors import UsageError
 from forwarder.ledger import Ledger, locked
 from forwarder.seal import keys
@@ -127,7 +127,7 @@ def opened(settings: config.Settings) -> Iterator[State]:
             raise UsageError(f"{directory / KEY} and {directory / VERIFIER_KEY} do not belong together")
         ledger = Ledger(directory / "ledger.sqlite")
         try:
-            yield State(directory, signer, ledger, DirectoryArchive(settings["archive"], verifier.name))
+            yield State(directory, signer, ledger, open_archive(settings["archive"], verifier.name, settings))
         finally:
             ledger.close()
 

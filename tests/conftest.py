@@ -19,6 +19,7 @@ from pathlib import Path
 
 import elastic_server
 import pytest
+import s3_server
 import zstandard
 
 from forwarder import pipeline, state
@@ -202,6 +203,29 @@ def namespace(elastic) -> Iterator[str]:
         with elastic.client() as admin:
             admin.options(ignore_status=404).indices.delete_data_stream(name=f"logs-nmap.*-{name}")
             admin.options(ignore_status=404).indices.delete_index_template(name=f"*-{name}")
+
+
+@pytest.fixture(scope="session")
+def own_s3() -> Callable[[str], AbstractContextManager[s3_server.Server]]:
+    """Starts an S3 server for one test or module, which may kill it: `with own_s3("minio") as server`."""
+    return lambda kind: s3_server.own(kind, need(kind))
+
+
+@pytest.fixture(scope="session", params=s3_server.KINDS)
+def s3(request, own_s3) -> Iterator[s3_server.Server]:
+    """The S3 server that all tests share, one of each kind after the other."""
+    with own_s3(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch) -> str:
+    """A new bucket with Object Lock, which our programs find by their environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3.bucket()
 
 
 @pytest.fixture

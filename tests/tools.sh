@@ -19,6 +19,15 @@ if [ ! -x "$cache/bin/tessera-fsck" ]; then # under a name that cannot be taken 
         echo "tools: fsck cannot be built" >&2
     fi
 fi
+s3() { # name, version, what to build: an S3 server with Object Lock, under a name that tells its version
+    if [ ! -x "$cache/bin/$1-$2" ]; then
+        GOBIN="$cache/build" go install "$3@$2" && mv "$cache/build/$1" "$cache/bin/$1-$2" ||
+            { echo "tools: $1 cannot be built" >&2 && return; }
+    fi
+    ln -sfn "$1-$2" "$cache/bin/$1"
+}
+s3 versitygw v1.8.0 github.com/versity/versitygw/cmd/versitygw
+s3 minio v0.0.0-20260212201848-7aac2a2c5b7c github.com/minio/minio # its releases' tags are no versions for Go
 sum=$(cat "$here"/integration/go/* | sha256sum | cut -c1-16)
 if [ ! -x "$cache/bin/tlogcheck-$sum" ]; then
     (cd "$here/integration/go" && go build -o "$cache/bin/tlogcheck-$sum" .) || echo "tools: tlogcheck cannot be built" >&2

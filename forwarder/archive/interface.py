@@ -4,11 +4,61 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, ClassVar
 
+from forwarder.errors import IntegrityError
+
 POINTER = "checkpoint"
 """The one key that may be written again."""
+
+
+class UndecryptableError(IntegrityError):
+    """An object is there, but the key that it is encrypted with is gone or refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of an object, or a delete marker, in an archive that keeps versions."""
+
+    key: str
+    """Relative to the origin."""
+    version_id: str
+    size: int
+    """Bytes; 0 of a delete marker."""
+    modified: datetime
+    """When the server took it, UTC."""
+    is_latest: bool
+    is_delete_marker: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What keeps a version from being deleted, as the server says."""
+
+    mode: str = ""
+    """COMPLIANCE or GOVERNANCE; empty without a retention."""
+    retain_until: datetime | None = None
+    """UTC; None without a retention."""
+    legal_hold: bool | None = False
+    """None when it may not be read."""
+    unknown: str = ""
+    """Why the retention could not be read, which is not the same as none; empty when it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an archive says of an object that it keeps locked."""
+
+    bucket: str
+    key: str
+    """The whole key in the bucket."""
+    version_id: str
+    mode: str
+    retain_until: datetime
+    """UTC."""
 
 
 class Archive(ABC):
@@ -23,8 +73,11 @@ class Archive(ABC):
         """Where it is, as people are told."""
 
     @abstractmethod
-    def put(self, key: str, source: Path) -> None:
+    def put(self, key: str, source: Path) -> Receipt | None:
         """Store a durable local file under a key; the same bytes a second time are no error.
+
+        Returns:
+            What keeps it; None where nothing does.
 
         Raises:
             IntegrityError: the key holds other bytes.

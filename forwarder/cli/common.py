@@ -16,7 +16,7 @@ from forwarder.terminal import complain
 
 FLAGS = {
     "state_dir": "DIR",
-    "archive": "DIR",
+    "archive": "PLACE",
     "origin": "NAME",
     "lock_wait": "SECONDS",
     "intake.settle": "SECONDS",
