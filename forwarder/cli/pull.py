@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forwarder import state
+from forwarder.archive.place import Bucket, Place, open_archive, origins, place
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import Exit, NothingError, UsageError
@@ -22,7 +23,7 @@ from forwarder.verify.run import locate, read_checkpoint
 EPILOG = """\
 examples:
   nmap-forwarder pull /mnt/archive --key scanner1.vkey --from 2026-03-01 --until 2026-03-31 --out march
-  nmap-forwarder pull /mnt/archive --key scanner1.vkey --host 192.0.2.10 --tar host.tar
+  nmap-forwarder pull s3://seals/nmap --key scanner1.vkey --host 192.0.2.10 --tar host.tar
   nmap-forwarder pull /mnt/archive --key scanner1.vkey --scan 8c1f03d2 --out scan
   nmap-forwarder pull /mnt/archive --key scanner1.vkey --user alice --ticket SEC-1042 --out alice
 
@@ -42,7 +43,10 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "pull", "get records, their evidence and proofs from an archive", EPILOG)
     parser.add_argument(
-        "path", nargs="?", metavar="ARCHIVE", help="archive, or directory of one log; default: the local one"
+        "path",
+        nargs="?",
+        metavar="ARCHIVE",
+        help="directory or s3://bucket/prefix of an archive or of one log; default: this machine's",
     )
     common.setting(parser, "archive")
     parser.add_argument(
@@ -74,9 +78,8 @@ def run(args: argparse.Namespace) -> Exit:
     """Run the command."""
     values = common.settings(args)
     question = Question.ask(args.earliest, args.latest, args.scan, args.host, args.user, args.ticket)
-    place = args.path or str(values["archive"])
-    answer = Answer(place, question)
-    sources = list(_sources(place, _keys(args, values), args, answer))
+    answer = Answer(args.path or str(values["archive"]), question)
+    sources = list(_sources(_keys(args, values), args, values, answer))
     target = Path(args.out or args.tar).absolute()
 
     def bar(label: str, total: int) -> Any:
@@ -102,19 +105,33 @@ def _keys(args: argparse.Namespace, values: Settings) -> list[Verifier]:
     return keys
 
 
-def _sources(place: str, keys: list[Verifier], args: argparse.Namespace, answer: Answer) -> Iterator[Source]:
+def _sources(keys: list[Verifier], args: argparse.Namespace, values: Settings, answer: Answer) -> Iterator[Source]:
     """Yield the logs whose keys were given, and note the others."""
-    from forwarder.archive.directory import DirectoryArchive  # noqa: PLC0415
-
-    directory, origins = locate(Path(place), keys)
+    where, origins = _locate(answer.archive, keys, values)
     by_name = {key.name: key for key in keys}
     if missing := sorted(by_name.keys() - set(origins)):
-        raise NothingError(f"{place}: no log {missing[0]} in this archive", f"it has {', '.join(origins)}")
+        there = f"it has {', '.join(origins)}" if origins else "nothing was pulled"
+        raise NothingError(f"{answer.archive}: no log {missing[0]} in this archive", there)
     answer.notes += [f"log {name} was not looked at: its key was not given" for name in origins if name not in by_name]
     for name in sorted(by_name):
         pins = [read_checkpoint(Path(file), by_name[name]) for file in args.checkpoint]
         known: list[Checkpoint] = [pin for pin in pins if pin]
-        yield Source(DirectoryArchive(directory, name), by_name[name], known)
+        yield Source(open_archive(where, name, values), by_name[name], known)
+
+
+def _locate(archive: str, keys: list[Verifier], values: Settings) -> tuple[Place, list[str]]:
+    """Return an archive and the origins in it, for an archive or for one log of it."""
+    try:
+        where = place(archive)
+    except ValueError as error:
+        raise UsageError(f"{archive}: must be {error}") from None
+    if isinstance(where, Path):
+        return locate(where, keys)
+    found = list(origins(where, values))
+    for key in keys if found == ["."] else ():  # the key tells how much of the prefix is the origin
+        if f"/{where.prefix}".endswith(f"/{key.name}"):
+            return Bucket(where.name, where.prefix.removesuffix(key.name).rstrip("/")), [key.name]
+    return where, found
 
 
 def _print(answer: Answer, target: Path, *, quiet: bool) -> None:

@@ -53,7 +53,9 @@ def _found(answer: Answer) -> str:
         which = f"{log.batches} of the {log.size} batches of `{log.origin}`, the newest sealed {log.sealed_until}"
         lines.append(f"- from {which}; in `{name}/`" if log.batches else f"- from {which}")
     if answer.not_kept:
-        lines.append(f"- {answer.not_kept} inputs of these batches are not here: the archive keeps only the hash of each")
+        lines.append(
+            f"- {answer.not_kept} inputs of these batches are not here: the archive keeps only the hash of each"
+        )
     lines += [f"- note: {_text(note)}" for note in answer.notes]
     if answer.findings:
         lines += [
