@@ -300,7 +300,7 @@ def test_a_terminal_gets_a_progress_bar_and_cron_gets_none(forwarder):
 
 
 def test_every_command_has_help_with_examples():
-    for name in ("init", "forward", "verify", "status", "diff"):
+    for name in ("init", "forward", "verify", "pull", "status", "diff"):
         result = subprocess.run([sys.executable, "-m", "forwarder", name, "--help"], check=True, capture_output=True)
         assert b"examples:" in result.stdout
     assert "exit codes" in parser().format_help()

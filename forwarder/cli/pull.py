@@ -80,14 +80,14 @@ def run(args: argparse.Namespace) -> Exit:
     question = Question.ask(args.earliest, args.latest, args.scan, args.host, args.user, args.ticket)
     answer = Answer(args.path or str(values["archive"]), question)
     sources = list(_sources(_keys(args, values), args, values, answer))
-    target = Path(args.out or args.tar).absolute()
+    target = args.out or args.tar
 
     def bar(label: str, total: int) -> Any:
         return progress(label, total or None, "batches", quiet=args.quiet or args.json)
 
-    pull(sources, answer, target, tar=bool(args.tar), progress=bar)
+    pull(sources, answer, Path(target).absolute(), tar=bool(args.tar), progress=bar)
     if args.json:
-        made = {"answer": str(target)} if answer.records else {}
+        made = {"answer": target} if answer.records else {}
         print(json.dumps(answer.as_json() | made))
     else:
         _print(answer, target, quiet=args.quiet)
@@ -134,7 +134,7 @@ def _locate(archive: str, keys: list[Verifier], values: Settings) -> tuple[Place
     return where, found
 
 
-def _print(answer: Answer, target: Path, *, quiet: bool) -> None:
+def _print(answer: Answer, target: str, *, quiet: bool) -> None:
     for finding in answer.findings:
         say(f"FOUND  {finding}")
     for note in () if quiet else answer.notes:
@@ -143,5 +143,5 @@ def _print(answer: Answer, target: Path, *, quiet: bool) -> None:
         complain("no record is what was asked for" + (", as far as can be read" if answer.findings else ""))
     elif not quiet:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(answer.datasets.items()))
-        say(f"{answer.records} records ({counts}), {answer.evidence} evidence files in {target}")
-        say(f"{target if target.is_dir() else 'in it'}/VERIFY.md tells how to check them without this program")
+        say(f"{answer.records} records ({counts}) and {answer.evidence} files of evidence in {target}")
+        say("VERIFY.md in it tells how to check them without this program")
