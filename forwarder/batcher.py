@@ -12,6 +12,7 @@ from forwarder.config import Settings
 from forwarder.history import Asset
 from forwarder.ledger import Batch, Input, Scan
 from forwarder.nmap.targets import Range
+from forwarder.seal.keychange import KeyChange
 from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, timestamp
 from forwarder.seal.merkle import EMPTY
 from forwarder.state import State
@@ -120,11 +121,15 @@ class Batcher:
             if age >= timedelta(hours=hours):
                 self._seal("heartbeat", Records(count=0, root=EMPTY.hex()))
 
+    def change_key(self, change: KeyChange) -> None:
+        """Seal a change of keys; nothing else may be waiting to be sealed."""
+        self._seal("key", Records(count=0, root=EMPTY.hex()), change)
+
     @property
     def _directory(self) -> Path:
         return outbox.directory_of(self._state.outbox, self.sequence)
 
-    def _seal(self, kind: str, records: Records) -> None:
+    def _seal(self, kind: str, records: Records, change: KeyChange | None = None) -> None:
         state, ledger, size = self._state, self._state.ledger, self.sequence + 1
         manifest = Manifest(
             origin=state.origin,
@@ -136,15 +141,18 @@ class Batcher:
             first_record=self._first_record,
             records=records,
             evidence=tuple(self._evidence.values()),
+            key=change,
         )
         sha256 = outbox.stage(self._directory, manifest, state.spool)
         batch = Batch(self.sequence, sha256, self._first_record, records.count, manifest.created, "intent")
         with ledger.transaction():  # from its end on, the batch is promised
             ledger.add_batch(batch)
+            if change:
+                ledger.add_log_key(self.sequence, change.new)
             outbox.stage_tiles(self._directory, ledger, size)
             ledger.assets.reflect(size)
             self._remember()
-        outbox.sign(self._directory, ledger, state.signer, size)
+        outbox.sign(self._directory, ledger, state.keys.signers(size), size)
         ledger.set_batch_state(self.sequence, "sealed")
         self.sequence, self._previous = size, sha256
         self._first_record += records.count

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from forwarder.archive.place import Place, place
 from forwarder.errors import UsageError
+from forwarder.keys import choose
 from forwarder.seal.manifest import origin_fits
 
 ENVIRONMENT: Final = "NMAP_FORWARDER_"
@@ -115,6 +116,13 @@ def _origin(value: Any) -> str:
     return text
 
 
+def _key_uri(value: Any) -> str:
+    text = _text(value)
+    if text and not choose.fits(text):
+        raise ValueError("file: and an absolute path, or awskms: and a key's id, ARN or alias/name")
+    return text
+
+
 def _namespace(value: Any) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.]{0,99}", _text(value)):
         raise ValueError("a data stream namespace (a-z 0-9 _ . only)")
@@ -178,6 +186,11 @@ KEYS: Final = (
     Key("origin", "", _origin, "Name of this forwarder's log. Fixed when the key is made."),
     Key("namespace", "default", _namespace, "Namespace of the data streams that records are meant for."),
     Key("lock_wait", 10, _seconds, "Seconds to wait for another process that uses the state directory."),
+    Key(
+        "key.uri", "", _key_uri, "Signing key that a log begins with: file:/PATH or awskms:ID; by default one is made."
+    ),
+    Key("key.passphrase", "", _text, "Passphrase of signing keys in files.", secret=True),
+    Key("key.passphrase_file", "", _path, "File that holds the passphrase."),
     Key(
         "intake.settle",
         60,
@@ -313,6 +326,20 @@ class Settings(Mapping[str, Any]):
 
     def __iter__(self) -> Any:
         return iter(self._values)
+
+    def secret(self, name: str) -> str:
+        """Return a secret, from the environment or the file that is named for it; empty if there is none.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        path: Path | None = self[f"{name}_file"]
+        if self[name] or path is None:
+            return str(self[name])
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'is no text'}") from None
 
     def __len__(self) -> int:
         return len(self._values)

@@ -11,8 +11,6 @@ from forwarder.config import Settings
 from forwarder.errors import ForwarderError, TemporaryError, UsageError
 
 if TYPE_CHECKING:  # the client takes longer to import than all of ours together
-    from pathlib import Path
-
     from elasticsearch import Elasticsearch
 
 OLDEST: Final = (8, 12)
@@ -91,8 +89,8 @@ def connect(settings: Settings) -> Elasticsearch:
 
 def _who(settings: Settings) -> dict[str, Any]:
     """Return the credentials."""
-    api_key = settings["elasticsearch.api_key"] or _secret(settings["elasticsearch.api_key_file"])
-    password = settings["elasticsearch.password"] or _secret(settings["elasticsearch.password_file"])
+    api_key = settings.secret("elasticsearch.api_key")
+    password = settings.secret("elasticsearch.password")
     user = settings["elasticsearch.user"]
     if api_key and user:
         raise UsageError("there is an API key and a user for Elasticsearch", "keep one of them")
@@ -106,15 +104,6 @@ def _who(settings: Settings) -> dict[str, Any]:
             "the API key for Elasticsearch holds a space, or what is no ASCII", "give it as one line, Base64 of id:key"
         )
     return {"api_key": api_key} if api_key else {"basic_auth": (user, password)} if user else {}
-
-
-def _secret(path: Path | None) -> str:
-    if path is None:
-        return ""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or 'is no text'}") from None
 
 
 def _trust(settings: Settings) -> dict[str, Any]:

@@ -95,6 +95,12 @@ CREATE INDEX asset_number ON asset (vantage, number);
 CREATE TABLE asset_state (batches INTEGER NOT NULL); -- how many batches the assets reflect
 INSERT INTO asset_state VALUES (0);
 """,
+    """
+CREATE TABLE log_key (            -- signing keys that came after the first
+    sequence INTEGER PRIMARY KEY, -- of the batch that brought it
+    verifier TEXT NOT NULL
+);
+""",
 )
 """What each version added to the one before; once released, an entry never changes."""
 ANCHORED: Final = ("anchored", "delivering", "delivered")
@@ -282,6 +288,15 @@ class Ledger:
     def set_batch_state(self, sequence: int, state: str) -> None:
         """Say how far a batch is."""
         self._db.execute("UPDATE batch SET state = ? WHERE sequence = ?", (state, sequence))
+
+    def add_log_key(self, sequence: int, verifier: str) -> None:
+        """Remember the verifier key that a batch brings."""
+        self._put("log_key", {"sequence": sequence, "verifier": verifier})
+
+    def log_keys(self) -> list[tuple[int, str]]:
+        """Return (sequence of its batch, verifier key) of the keys that came after the first, in order."""
+        rows = self._db.execute("SELECT sequence, verifier FROM log_key ORDER BY sequence")
+        return [(sequence, verifier) for sequence, verifier in rows]
 
     # --- delivery -----------------------------------------------------------------------------------------
 

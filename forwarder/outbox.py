@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,7 @@ from forwarder.seal.manifest import (
     Records,
     checkpoint_name,
     digest,
+    key_name,
     manifest_name,
 )
 from forwarder.seal.note import Checkpoint, Signer
@@ -134,6 +135,8 @@ def stage(directory: Path, manifest: Manifest, spool: Path) -> str:
             target = directory / item.name
             target.unlink(missing_ok=True)
             durable.link(spool / f"{item.raw_sha256}.zst", target)
+    if manifest.key:
+        durable.write(directory / key_name(manifest.sequence), f"{manifest.key.new}\n".encode())
     data = manifest.encode()
     durable.write(directory / manifest.name, data)
     return digest(data)
@@ -150,10 +153,10 @@ def stage_tiles(directory: Path, ledger: Ledger, size: int) -> None:
             durable.write(directory / tiles.path("entries", index, width), tiles.bundle(entries))
 
 
-def sign(directory: Path, ledger: Ledger, signer: Signer, size: int) -> None:
+def sign(directory: Path, ledger: Ledger, signers: Sequence[Signer], size: int) -> None:
     """Sign the checkpoint of a size and make it durable; doing it again gives the same bytes."""
-    checkpoint = Checkpoint(signer.verifier.name, size, ledger.root(size))
-    durable.write(directory / checkpoint_name(size), checkpoint.sign(signer))
+    checkpoint = Checkpoint(signers[0].verifier.name, size, ledger.root(size))
+    durable.write(directory / checkpoint_name(size), checkpoint.sign(*signers))
 
 
 def anchor(directory: Path, manifest: Manifest, archive: Archive, skip: frozenset[str]) -> None:
@@ -182,6 +185,8 @@ def _keys(manifest: Manifest, skip: frozenset[str]) -> Iterator[str]:
     for item in manifest.evidence:
         if item.stored_sha256 and item.raw_sha256 not in skip:
             yield item.name
+    if manifest.key:
+        yield key_name(manifest.sequence)
     yield manifest.name
     for level, index, width in tiles.right_edge(manifest.sequence + 1):
         yield tiles.path(level, index, width)

@@ -11,10 +11,12 @@ from forwarder.config import Settings
 from forwarder.deliver.document import Splicer
 from forwarder.deliver.elasticsearch import ElasticsearchOutput
 from forwarder.deliver.interface import Output
-from forwarder.errors import ForwarderError, InputError
-from forwarder.ledger import Batch, DeadLetter, Input, Scan
+from forwarder.errors import ForwarderError, InputError, UsageError
+from forwarder.ledger import ANCHORED, Batch, DeadLetter, Input, Scan
 from forwarder.outcome import Listener, Outcome
+from forwarder.seal.keychange import KeyChange
 from forwarder.seal.manifest import Manifest, evidence_name, manifest_name
+from forwarder.seal.note import Verifier
 from forwarder.state import State
 
 
@@ -57,12 +59,36 @@ def redeliver(state: State, settings: Settings, listener: Listener, *, refused: 
     return outcome
 
 
+def change_key(state: State, settings: Settings, trusted_size: int | None = None, since: str = "") -> Verifier:
+    """Have another key sign from now on; return it. The log says so in a batch that both keys sign.
+
+    Args:
+        state: the open state directory.
+        settings: `key.uri` names the new key; else one is made.
+        trusted_size: of a revocation, the largest size that the old key is still trusted for.
+        since: of a revocation, the time from which on the old key may have been in other hands, if it is known.
+
+    Raises:
+        UsageError: the new key cannot be used, or the log has not had that size.
+        IntegrityError: the archive is not as we left it.
+    """
+    recover(state)
+    batcher = Batcher(state, settings, anchor)
+    if trusted_size is not None and trusted_size > batcher.sequence:
+        raise UsageError(f"the log has {batcher.sequence} batches only", "give the size of a checkpoint that it had")
+    old, new = state.keys.in_force, state.keys.prepare(settings["key.uri"])
+    action = "rotate" if trusted_size is None else "revoke"
+    batcher.change_key(KeyChange(action, str(old), str(new), trusted_size, since))
+    tidy(state)
+    return new
+
+
 def recover(state: State) -> None:
     """Finish batches that were promised; what was not promised is made anew from the spool."""
     outbox.check_head(state.archive, state.ledger, state.origin)
     for batch in state.ledger.batches("intent"):
         directory = outbox.directory_of(state.outbox, batch.sequence)
-        outbox.sign(directory, state.ledger, state.signer, batch.sequence + 1)
+        outbox.sign(directory, state.ledger, state.keys.signers(batch.sequence + 1), batch.sequence + 1)
         state.ledger.set_batch_state(batch.sequence, "sealed")
     anchor(state)
     rebuild.catch_up(state.ledger, state.archive)
@@ -193,3 +219,5 @@ def tidy(state: State) -> None:
     pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches("sealed")}
     intake.keep_only(state.spool, {intake.spooled(state.spool, raw_sha256) for raw_sha256 in unsealed})
     outbox.keep_only(state.outbox, pending)
+    last = state.ledger.last_batch(*ANCHORED)
+    state.keys.tidy(last.sequence + 1 if last else 0)

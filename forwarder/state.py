@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +15,12 @@ from forwarder import config, durable
 from forwarder.archive.interface import Archive
 from forwarder.archive.place import open_archive
 from forwarder.errors import UsageError
+from forwarder.keyring import FIRST, VERIFIER, Keyring, make_first, read_verifier
 from forwarder.ledger import Ledger, locked
-from forwarder.seal import keys
-from forwarder.seal.note import NoteError, Verifier
+from forwarder.seal.note import Verifier
 
-KEY = "key.pem"
-VERIFIER_KEY = "key.vkey"
+VERIFIER_KEY = FIRST + VERIFIER
+"""The public half of the log's first key."""
 REMEMBERED = "remembered"
 """Directory of the newest checkpoints that were verified, by origin."""
 
@@ -28,19 +30,19 @@ class State:
     """An open state directory. Everything in it belongs to one log."""
 
     directory: Path
-    signer: keys.FileKey
+    keys: Keyring
     ledger: Ledger
     archive: Archive
 
     @property
     def origin(self) -> str:
-        """Name of the log and of its key."""
-        return self.signer.verifier.name
+        """Name of the log and of its keys."""
+        return self.keys.first.name
 
     @property
     def agent_id(self) -> str:
-        """What tells this forwarder from others: a hash of its public key and name."""
-        return sha256(str(self.signer.verifier).encode()).hexdigest()[:16]
+        """What tells this forwarder from others: a hash of its first public key and name."""
+        return sha256(str(self.keys.first).encode()).hexdigest()[:16]
 
     @property
     def spool(self) -> Path:
@@ -71,7 +73,7 @@ def init(settings: config.Settings) -> list[str]:
         for name in ("spool", "outbox"):
             durable.make_directory(directory / name, 0o700)
         if not (directory / VERIFIER_KEY).exists():
-            made.append(_make_key(directory, settings["origin"]))
+            made.append(_make_key(directory, settings))
         Ledger(directory / "ledger.sqlite").close()
     if not settings.file.exists():
         try:
@@ -82,28 +84,21 @@ def init(settings: config.Settings) -> list[str]:
     return made
 
 
-def _make_key(directory: Path, origin: str) -> str:
-    """Make the signing key; the verifier key comes second, so that a crash in between makes both anew."""
-    pem, public = keys.generate()
-    (directory / KEY).unlink(missing_ok=True)
-    durable.write(directory / KEY, pem, mode=0o600)
-    verifier = Verifier(origin or keys.default_origin(public), public)
-    durable.write(directory / VERIFIER_KEY, f"{verifier}\n".encode())
-    return f"signing key {directory / KEY}; verifiers need {directory / VERIFIER_KEY}"
+def _make_key(directory: Path, settings: config.Settings) -> str:
+    host = re.sub(r"[^a-z0-9._-]+", "-", socket.gethostname().lower()).strip("-.") or "host"
+    make_first(directory, settings, host)
+    where = settings["key.uri"] or directory / "key.pem"
+    return f"signing key {where}; verifiers need {directory / VERIFIER_KEY}"
 
 
 def verifier_key(directory: Path) -> Verifier:
-    """Return the public key of a state directory.
+    """Return the public half of a state directory's first key, which names the log.
 
     Raises:
         FileNotFoundError: it has none.
         UsageError: the file is no verifier key.
     """
-    path = directory / VERIFIER_KEY
-    try:
-        return Verifier.parse(path.read_text(encoding="ascii", errors="replace"))
-    except NoteError as error:
-        raise UsageError(f"{path}: {error}") from None
+    return read_verifier(directory / VERIFIER_KEY)
 
 
 @contextmanager
@@ -122,12 +117,10 @@ def opened(settings: config.Settings) -> Iterator[State]:
                 f"origin is {settings['origin']}, but the key in {directory} was made for {verifier.name}",
                 "remove the setting, or give the new log a state directory of its own",
             )
-        signer = keys.FileKey.load(directory / KEY, verifier.name)
-        if signer.verifier != verifier:
-            raise UsageError(f"{directory / KEY} and {directory / VERIFIER_KEY} do not belong together")
         ledger = Ledger(directory / "ledger.sqlite")
         try:
-            yield State(directory, signer, ledger, open_archive(settings["archive"], verifier.name, settings))
+            keys = Keyring(directory, ledger, settings.secret("key.passphrase"))
+            yield State(directory, keys, ledger, open_archive(settings["archive"], verifier.name, settings))
         finally:
             ledger.close()
 

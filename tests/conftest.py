@@ -24,8 +24,8 @@ import zstandard
 
 from forwarder import pipeline, state
 from forwarder.config import Settings
+from forwarder.keys.file import FileKey
 from forwarder.outcome import Listener, Outcome
-from forwarder.seal.keys import FileKey
 from forwarder.seal.manifest import Manifest
 from forwarder.verify.run import verify
 from forwarder.verify.verdict import LogVerdict

@@ -18,6 +18,8 @@ FLAGS = {
     "state_dir": "DIR",
     "archive": "PLACE",
     "origin": "NAME",
+    "key.uri": "URI",
+    "key.passphrase_file": "FILE",
     "lock_wait": "SECONDS",
     "intake.settle": "SECONDS",
     "observer.name": "NAME",
@@ -32,7 +34,7 @@ FLAGS = {
     "elasticsearch.fingerprint": "SHA256",
 }
 """Setting → what its flag takes. The flag is the key's last part; `scan.vantage` is --vantage."""
-NAMED: Final = {"observer.name": "observer", "elasticsearch.url": "elasticsearch"}
+NAMED: Final = {"key.uri": "key-uri", "observer.name": "observer", "elasticsearch.url": "elasticsearch"}
 """Setting → its flag, where that is not the last part."""
 ELASTICSEARCH: Final = tuple(name for name in FLAGS if name.startswith("elasticsearch."))
 

@@ -14,6 +14,7 @@ EPILOG = """\
 examples:
   nmap-forwarder init
   nmap-forwarder init --state-dir /srv/nmap-forwarder --origin corp/scanner1
+  nmap-forwarder init --key-uri awskms:alias/scanner1      # a key in AWS KMS
 
 Copy the verifier key (key.vkey) to whoever is to verify archives. Keep the
 signing key (key.pem) where it is: who holds it can sign in this log's name."""
@@ -22,7 +23,7 @@ signing key (key.pem) where it is: who holds it can sign in this log's name."""
 def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "init", "make a state directory, a signing key and a configuration file", EPILOG)
-    common.setting(parser, "origin", "lock_wait")
+    common.setting(parser, "origin", "key.uri", "key.passphrase_file", "lock_wait")
     parser.set_defaults(run=run)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forwarder import durable, prove, state
-from forwarder.archive.directory import DirectoryArchive
+from forwarder.archive.place import open_archive
 from forwarder.cli import common
 from forwarder.errors import Exit, IntegrityError, UsageError
 from forwarder.terminal import complain, say
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> Exit:
     if not args.key and not state.is_made(values["state_dir"]):
         raise UsageError("it is not known which log to search", "give --key FILE, the key.vkey of the forwarder")
     key = common.verifier_key(Path(args.key)) if args.key else state.verifier_key(values["state_dir"])
-    proof = prove.prove(DirectoryArchive(values["archive"], key.name), args.id, args.batch)
+    proof = prove.prove(open_archive(values["archive"], key.name, values), args.id, args.batch)
     try:
         proven = check_proof(proof, [key])
     except IntegrityError as error:

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> Exit:
     if not keys:
         raise UsageError("no public key to verify with", "give --key FILE, the key.vkey of the forwarder")
 
-    if path.is_file():
+    if args.path and path.is_file():
         return proof.report(path, keys, as_json=args.json, quiet=args.quiet)
 
     def pinned(verifier: Verifier) -> list[Checkpoint]:

@@ -6,7 +6,13 @@ gives an exponent (the readers keep to 1e-4 … 1e10). The tests hold it against
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import orjson
+
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+"""A time as records and manifests write it: RFC 3339 in UTC with milliseconds."""
 
 
 def encode(value: object) -> bytes:

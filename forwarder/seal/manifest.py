@@ -15,6 +15,8 @@ from typing import Any
 import orjson
 
 from forwarder.seal import canonical
+from forwarder.seal.canonical import TIME
+from forwarder.seal.keychange import KeyChange
 from forwarder.seal.merkle import EMPTY
 
 FORMAT = "nmap-forwarder/manifest/v1"
@@ -36,7 +38,6 @@ MAX_MANIFEST_BYTES = 1 << 20
 
 ORIGIN = re.compile(r"[a-z0-9._-]+(/[a-z0-9._-]+)*")
 HEX64 = re.compile(r"[0-9a-f]{64}")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 class ManifestError(ValueError):
@@ -103,7 +104,7 @@ class Manifest:
     previous: str
     """SHA-256 of the previous manifest's stored bytes, hex."""
     type: str
-    """`records`, or `heartbeat` (no records; it says that the forwarder was alive)."""
+    """`records`; without records `heartbeat`, which says that the forwarder was alive, or `key`, a change of keys."""
     created: str
     """When it was sealed, by the forwarder's clock."""
     software: str
@@ -111,6 +112,7 @@ class Manifest:
     """Records in the log before this batch; event.sequence of its first record."""
     records: Records
     evidence: tuple[Evidence, ...] = ()
+    key: KeyChange | None = None
 
     @property
     def name(self) -> str:
@@ -130,7 +132,8 @@ class Manifest:
             if "stored_sha256" not in item:
                 item.pop("stored_bytes")
         return canonical.encode(
-            {
+            ({"key": self.key.members} if self.key else {})
+            | {
                 "created": self.created,
                 "evidence": evidence,
                 "first_record": self.first_record,
@@ -157,7 +160,8 @@ class Manifest:
                 raise ManifestError(f"its format is not {FORMAT}: made by a newer version?")
             records = Records(**fields.pop("records"))
             evidence = tuple(Evidence(**item) for item in fields.pop("evidence"))
-            manifest = cls(**fields, records=records, evidence=evidence)
+            key = KeyChange(**fields.pop("key")) if "key" in fields else None
+            manifest = cls(**fields, records=records, evidence=evidence, key=key)
             _check(manifest)
             same = manifest.encode() == data
         except ManifestError:
@@ -185,14 +189,18 @@ def _check(manifest: Manifest) -> None:
         raise ManifestError("a count or size is not a whole number")
     if not all(isinstance(value, str) and HEX64.fullmatch(value) for value in hashes):
         raise ManifestError("a hash is not 64 hexadecimal digits")
-    if manifest.type not in {"records", "heartbeat"}:
+    if manifest.type not in {"records", "heartbeat", "key"}:
         raise ManifestError(f"unknown batch type {manifest.type!r}: made by a newer version?")
-    if manifest.type == "heartbeat" and (manifest.records.count or manifest.evidence):
-        raise ManifestError("a heartbeat has no records and no evidence")
     if manifest.type == "records" and not manifest.records.count:
         raise ManifestError("a batch of records has none")
+    if manifest.type != "records" and (manifest.records.count or manifest.evidence):
+        raise ManifestError(f"a batch of type {manifest.type} has no records and no evidence")
+    if (manifest.type == "key") != (manifest.key is not None):
+        raise ManifestError("a change of keys stands in a batch of type key, and only there")
     if not origin_fits(manifest.origin) or not TIME.fullmatch(manifest.created):
         raise ManifestError("origin or time is malformed")
+    if manifest.key and (problem := manifest.key.problem(manifest.origin, manifest.sequence)):
+        raise ManifestError(problem)
 
 
 def origin_fits(origin: str) -> bool:
@@ -208,6 +216,11 @@ def evidence_name(stored_sha256: str) -> str:
 def manifest_name(sequence: int) -> str:
     """Return the key of a batch's manifest."""
     return f"batches/{sequence:020d}/manifest.json"
+
+
+def key_name(sequence: int) -> str:
+    """Return the key of the verifier key that a batch of type key brings."""
+    return f"keys/{sequence:020d}.vkey"
 
 
 def checkpoint_name(size: int) -> str:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ED25519 = b"\x01"
 """Signature type of an Ed25519 key (c2sp.org/signed-note, Signature types)."""
@@ -75,6 +76,12 @@ class Verifier:
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{b64encode(ED25519 + self.public).decode()}"
 
+    @property
+    def pem(self) -> str:
+        """The public key in PEM (SubjectPublicKeyInfo, RFC 8410), as openssl reads it."""
+        public = Ed25519PublicKey.from_public_bytes(self.public)
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
     def holds(self, signature: bytes, message: bytes) -> bool:
         """Tell whether a 64-byte signature over a message is this key's."""
         try:
@@ -115,10 +122,13 @@ class Checkpoint:
             raise NoteError("not a checkpoint (origin, size, root)")
         return checkpoint
 
-    def sign(self, signer: Signer) -> bytes:
-        """Return the whole signed note."""
-        signature = b64encode(signer.verifier.key_id + signer.sign(self.text)).decode()
-        return self.text + f"\n{DASH}{signer.verifier.name} {signature}\n".encode()
+    def sign(self, *signers: Signer) -> bytes:
+        """Return the whole note, signed by each of the signers in turn."""
+        lines = [
+            f"{DASH}{signer.verifier.name} {b64encode(signer.verifier.key_id + signer.sign(self.text)).decode()}\n"
+            for signer in signers
+        ]
+        return self.text + b"\n" + "".join(lines).encode()
 
 
 def open_note(note: bytes, verifier: Verifier) -> bytes:

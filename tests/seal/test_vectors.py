@@ -7,8 +7,8 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forwarder.keys.file import FileKey
 from forwarder.seal import canonical, merkle, tiles
-from forwarder.seal.keys import FileKey
 from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint, open_note
 
 # Certificate Transparency's reference test data (RFC 6962 trees over these eight leaves).

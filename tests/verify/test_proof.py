@@ -10,8 +10,9 @@ from conftest import Forwarder, scan
 
 from forwarder.archive.directory import DirectoryArchive
 from forwarder.errors import IntegrityError, NothingError
+from forwarder.keys.file import FileKey
 from forwarder.prove import prove
-from forwarder.seal import keys, merkle
+from forwarder.seal import merkle
 from forwarder.seal.proof import MAX_PROOF, LogProof, RecordProof
 from forwarder.verify.proof import check_proof
 
@@ -155,7 +156,7 @@ def test_another_key_or_origin_proves_nothing(sealed, proof, tmp_path):
     stranger = Forwarder(tmp_path / "stranger")
     stranger.forward(stranger.write("a.xml", scan(2)))
     refused(make(stranger, stranger.records()[0]["event"]["id"]), sealed, "not signed by")
-    impostor = keys.FileKey.from_seed(b"\1" * 32, sealed.key.name)
+    impostor = FileKey.from_seed(b"\1" * 32, sealed.key.name)
     outer = LogProof.decode(proof)
     forged = check_proof(proof, [sealed.key]).checkpoint.sign(impostor)
     refused(replace(outer, checkpoint=forged).encode(), sealed, "not signed by")
