@@ -87,6 +87,10 @@ def gather(answer: Answer, fetchers: Sequence[Fetcher], folder: Path, advance: C
             if verdict.batches:
                 durable.write(fetcher.kept.root / "key.vkey", f"{log.verifier}\n".encode())
                 durable.write(fetcher.kept.root / "checkpoint", log.note)
+                for change in log.changes:
+                    name = fetcher.kept.root / f"keys/{change.proof.index:020d}"
+                    durable.write(name.with_suffix(".json"), change.manifest)
+                    durable.write(name.with_suffix(".tlog-proof"), change.proof.encode())
     files.commit()
     answer.tables = sorted(files.tables)
     if (folder / EVIDENCE).is_dir():

@@ -98,7 +98,7 @@ class Fetcher:
     def _prove(self, manifest: Manifest) -> None:
         """Write the manifest, and its proof."""
         log, sequence = self.log, manifest.sequence
-        proof = LogProof(sequence, log.tree.path(sequence), log.note)
+        proof = LogProof(sequence, log.tree.path(sequence, log.tree.size), log.note)
         durable.write(self.kept.root / manifest.name, manifest.encode())
         durable.write(self.kept.root / proof_name(sequence), proof.encode())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from forwarder.archive.interface import Archive
 from forwarder.errors import IntegrityError, NothingError
 from forwarder.pull.work import Lines
 from forwarder.seal import merkle, tiles
+from forwarder.seal.keychange import KeyChange
 from forwarder.seal.manifest import (
     MAX_MANIFEST_BYTES,
     NO_PREVIOUS,
@@ -21,6 +23,7 @@ from forwarder.seal.manifest import (
     manifest_name,
 )
 from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint
+from forwarder.seal.proof import LogProof
 from forwarder.verify.verdict import LogVerdict
 
 MAX_CHECKPOINT: Final = 1 << 16
@@ -60,9 +63,9 @@ class Tree:
         at = begin // count * 32
         return bytes(self._levels[count.bit_length() - 1][at : at + 32])
 
-    def path(self, index: int) -> tuple[bytes, ...]:
-        """Return the audit path of a leaf (RFC 6962, section 2.1.1), nearest sibling first."""
-        begin, end, found = 0, self.size, []
+    def path(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Return the audit path of a leaf in the tree of a size (RFC 6962, section 2.1.1), nearest sibling first."""
+        begin, end, found = 0, size, []
         while end - begin > 1:
             middle = begin + merkle.split(end - begin)
             if index < middle:
@@ -74,12 +77,22 @@ class Tree:
         return tuple(found[::-1])
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A batch that changes the signing key, proven."""
+
+    manifest: bytes
+    key: KeyChange
+    proof: LogProof
+    """In the tree that ends with it, with the checkpoint that both keys have signed."""
+
+
 class Log:
     """A log as it was when the pull began.
 
     Args:
         archive: its objects.
-        verifier: its public key.
+        verifier: its public key, one of those that it has had.
         work: directory for what was read of it; what is in it from a pull that was killed is not read again.
 
     Raises:
@@ -91,12 +104,15 @@ class Log:
         self.archive, self.verifier, self._work = archive, verifier, work
         self.verdict = LogVerdict(verifier.name)
         self.tree = Tree()
-        self.note = self._pinned()
-        try:
-            self.checkpoint = open_checkpoint(self.note, verifier)
-        except NoteError as error:
-            raise self._broken(f"the newest checkpoint is invalid: {error}") from None
+        self.changes: list[Change] = []
+        """Changes of keys from the one that was given to the one that signs now."""
+        self._signer = verifier
         self._manifests = work / "manifests"
+        self.note = self._pinned()
+        try:  # not yet proven: the key that signs it may stand in the log
+            self.checkpoint = Checkpoint.parse(self.note.rpartition(b"\n\n")[0] + b"\n")
+        except NoteError as error:
+            raise self._broken(f"the newest checkpoint is {error}") from None
 
     def _pinned(self) -> bytes:
         """Return the newest checkpoint; a pull that goes on keeps to that of its beginning."""
@@ -150,7 +166,16 @@ class Log:
         """Say what rests on what."""
         verdict, newest = self.verdict, max((pin.size for pin in pins), default=0)
         verdict.rests_on.append(f"the public key {self.verifier}")
-        verdict.rests_on.append(f"its signature for {verdict.size} batches with the root {verdict.root}")
+        signer = "the last of these keys" if self.changes else "this key"
+        for change in self.changes:
+            batch = change.proof.index
+            verdict.rests_on.append(f"the key {change.key.new}, to which batch {batch} changed; both keys signed that")
+            if change.key.action == "revoke":
+                verdict.cannot_exclude.append(
+                    f"that somebody else wrote the log from batch {change.key.trusted_size} on: the key until batch"
+                    f" {batch} was revoked; who gave you that key should give you the new one"
+                )
+        verdict.rests_on.append(f"the signature of {signer} for {verdict.size} batches with the root {verdict.root}")
         verdict.rests_on.append("what the manifests of these batches say of the times of the records in them")
         if newest:
             verdict.rests_on.append(f"a checkpoint of size {newest} known from before")
@@ -173,6 +198,8 @@ class Log:
                 raise self._broken(f"{manifest_name(sequence)} does not follow from the batches before it")
             previous, first_record = digest(data), first_record + manifest.records.count
             self.tree.add(merkle.leaf_hash(tiles.entry(sequence, previous)))
+            if manifest.key:
+                self._change(manifest.key, data)
             known = roots.get(self.tree.size)
             if known and known != self.tree.root(0, self.tree.size):
                 raise self._broken(f"its first {self.tree.size} batches are not those that were known before")
@@ -182,9 +209,33 @@ class Log:
         lines.close()
         if self.tree.size < self.checkpoint.size:
             raise self._broken(f"{manifest_name(self.tree.size)} is missing")
-        if self.tree.root(0, self.tree.size) != self.checkpoint.root:
-            raise self._broken("its manifests are not those that its newest checkpoint was signed for")
+        self._signed(self.note, self._signer)
         self.verdict.size, self.verdict.root = self.checkpoint.size, self.checkpoint.root.hex()
+
+    def _change(self, key: KeyChange, manifest: bytes) -> None:
+        """Go over to the next key, which the one before must have signed."""
+        old, new = key.verifiers
+        if old != self._signer:  # from before the key that was given
+            return
+        size = self.tree.size
+        try:
+            note = self.archive.read(checkpoint_name(size), MAX_CHECKPOINT)
+        except FileNotFoundError:
+            raise self._broken(f"{checkpoint_name(size)}, which changes the key, is missing") from None
+        self._signed(note, old)
+        self._signed(note, new)
+        self._signer = new
+        self.changes.append(Change(manifest, key, LogProof(size - 1, self.tree.path(size - 1, size), note)))
+
+    def _signed(self, note: bytes, verifier: Verifier) -> None:
+        """See that a key has signed for all batches that were read."""
+        size = self.tree.size
+        try:
+            checkpoint = open_checkpoint(note, verifier)
+        except NoteError as error:
+            raise self._broken(f"the checkpoint of size {size} is invalid: {error}") from None
+        if checkpoint != Checkpoint(verifier.name, size, self.tree.root(0, size)):
+            raise self._broken(f"the manifests are not those that the checkpoint of size {size} was signed for")
 
     def _decode(self, data: bytes, sequence: int) -> Manifest:
         try:

@@ -161,3 +161,44 @@ def test_what_is_asked_cannot_leave_its_place_in_the_page():
     assert len(re.findall("^###", text, re.MULTILINE)) == 8
     assert '"ticket": "```\\n### 9. x\\n@tables@' in text
     assert "'; touch" not in text.split("```bash")[6]
+
+
+@pytest.mark.parametrize("action", ["rotate", "revoke"])
+def test_a_log_that_changed_its_key_is_followed_from_the_first_and_from_the_last(tmp_path, action):
+    """Whoever has one of the keys gets the whole answer, and can check it with that key."""
+    forwarder = Forwarder(tmp_path / "f")
+    forwarder.forward(forwarder.write("0.xml", scan(1)))
+    keys = [(forwarder.directory / "state/key.vkey").read_text()]
+    for n in (1, 2):
+        more = ("--trusted-size", "1") if action == "revoke" else ()
+        assert forwarder.command("keys", action, *more).returncode == 0
+        forwarder.forward(forwarder.write(f"{n}.xml", scan(1, start=1700000000 + n)))
+    keys += [path.read_text() for path in sorted(forwarder.log.glob("keys/*.vkey"))]
+    assert len(set(keys)) == 3
+    for n, key in enumerate(keys):
+        forwarder.write("a.vkey", key)
+        out = tmp_path / f"out{n}"
+        result = forwarder.command("pull", forwarder.archive, "--key", forwarder.directory / "a.vkey", "--out", out)
+        assert result.returncode == 0, result.stderr
+        assert len(list(out.glob("log-*/keys/*.json"))) == 2 - n
+        assert (out / "records.ndjson").read_bytes().splitlines() == forwarder.lines()
+        assert ("was revoked" in (out / "VERIFY.md").read_text()) is (action == "revoke" and n < 2)
+        assert check(out) == {}
+    out = tmp_path / "out0"
+    for path in out.glob("log-*/keys/*.json"):
+        replace(path, '"new":"', '"new":"x')
+    assert [name for name in check(out) if name.startswith("The key has")]
+
+
+def test_a_change_of_keys_that_the_old_key_did_not_sign_is_refused(tmp_path):
+    forwarder = Forwarder(tmp_path / "f")
+    forwarder.forward(forwarder.write("0.xml", scan(1)))
+    shutil.copy(forwarder.directory / "state/key.vkey", tmp_path)
+    assert forwarder.command("keys", "rotate").returncode == 0
+    checkpoint = forwarder.log / f"checkpoints/{2:020}"
+    note = checkpoint.read_bytes().splitlines(keepends=True)
+    assert len(note) == 6
+    for kept in ([*note[:4], note[4]], [*note[:4], note[5]]):
+        checkpoint.write_bytes(b"".join(kept))
+        result = forwarder.command("pull", forwarder.archive, "--key", tmp_path / "key.vkey", "--out", tmp_path / "out")
+        assert (result.returncode, (tmp_path / "out").exists()) == (1, False), result.stderr
