@@ -91,8 +91,8 @@ class Fetcher:
             if wanted := self.question.matches(record):
                 chosen.append(index)
             is_scan = record["event"]["dataset"] == "nmap.scan"
-            raw = next(values(record, "file.hash.sha256"), "") if is_scan else ""
-            lines.append((next(values(record, "nmap.scan.id"), ""), raw, wanted))
+            raw = _first(record, "file.hash.sha256") if is_scan else ""
+            lines.append((_first(record, "nmap.scan.id"), raw, wanted))
         return {"records": _ranges(chosen), "evidence": evidence_of(lines, manifest.evidence)}
 
     def _prove(self, manifest: Manifest) -> None:
@@ -186,6 +186,11 @@ def evidence_of(lines: Sequence[Line], evidence: Sequence[Evidence]) -> list[int
         elif chosen:
             open_to = max(open_to, last)
     return sorted(wanted | set(range(open_to + 1)))
+
+
+def _first(record: dict[str, Any], path: str) -> str:
+    found = values(record, path)
+    return str(found[0]) if found else ""
 
 
 def _ranges(numbers: Sequence[int]) -> list[list[int]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
@@ -110,6 +111,7 @@ class Question:
         return " and ".join(parts) or "true"
 
 
+@lru_cache(1 << 14)  # records of a host, and of its neighbours, have the same few
 def host_form(text: str) -> str:
     """Return the one form of a host's name or address that is compared.
 
@@ -130,24 +132,25 @@ def host_form(text: str) -> str:
     return str(address)
 
 
-def values(record: Any, path: str) -> Iterator[Any]:
-    """Yield what a record has at a path (`host.ip`), the entries of lists one by one."""
-    name, _, rest = path.partition(".")
-    for part in record if isinstance(record, list) else [record]:
-        value = part.get(name) if isinstance(part, dict) else None
+def values(record: Any, path: str) -> Sequence[Any]:
+    """Return what a record has at a path (`host.ip`), the entries of lists one by one; nothing where it has none."""
+    value = record
+    names = path.split(".")
+    for depth, name in enumerate(names):
+        if isinstance(value, list):
+            rest = ".".join(names[depth:])
+            return [found for part in value for found in values(part, rest)]
+        value = value.get(name) if isinstance(value, dict) else None
         if value is None:
-            continue
-        if rest:
-            yield from values(value, rest)
-        elif isinstance(value, list):
-            yield from value
-        else:
-            yield value
+            return ()
+    return value if isinstance(value, list) else (value,)
 
 
 def _all(record: dict[str, Any], name: str) -> Iterator[str]:
     for field in FIELDS[name]:
-        yield from (value for value in values(record, field) if isinstance(value, str))
+        for value in values(record, field):
+            if isinstance(value, str):
+                yield value
 
 
 def _moment(text: str, *, last: bool = False) -> str:
