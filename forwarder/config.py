@@ -144,6 +144,16 @@ def _networks(value: Any) -> tuple[str, ...]:
         raise ValueError("networks in CIDR notation") from None
 
 
+def _authorities(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = tuple(_text(item).strip() for item in items)
+    for url in found:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("URLs such as https://tsa.example/tsr")
+    return found
+
+
 A_URL: Final = "a URL such as https://elasticsearch.example:9200"
 
 
@@ -238,6 +248,15 @@ KEYS: Final = (
     ),
     Key("s3.timeout", 60, _seconds, "Seconds to wait for an answer."),
     Key("s3.retry_seconds", 60, _seconds, "Seconds for which a request is tried again while the server is away."),
+    Key(
+        "timestamps.url",
+        (),
+        lambda value: _authorities(value) if value else (),
+        "Time-stamp authorities (RFC 3161), each of which is to stamp the newest checkpoint after a run.",
+    ),
+    Key("timestamps.ca_file", "", _path, "Certificates (PEM) that their tokens must lead to; else any token is kept."),
+    Key("timestamps.timeout", 20, _seconds, "Seconds to wait for an answer."),
+    Key("timestamps.retry_seconds", 15, _seconds, "Seconds for which one is asked again while it is away."),
     Key(
         "elasticsearch.url",
         (),

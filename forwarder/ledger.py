@@ -100,6 +100,11 @@ CREATE TABLE log_key (            -- signing keys that came after the first
     sequence INTEGER PRIMARY KEY, -- of the batch that brought it
     verifier TEXT NOT NULL
 );
+CREATE TABLE stamped (            -- newest time-stamp of each authority
+    url TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,        -- of the log
+    time TEXT NOT NULL
+) WITHOUT ROWID;
 """,
 )
 """What each version added to the one before; once released, an entry never changes."""
@@ -297,6 +302,14 @@ class Ledger:
         """Return (sequence of its batch, verifier key) of the keys that came after the first, in order."""
         rows = self._db.execute("SELECT sequence, verifier FROM log_key ORDER BY sequence")
         return [(sequence, verifier) for sequence, verifier in rows]
+
+    def set_stamped(self, url: str, size: int, time: str) -> None:
+        """Remember that an authority has stamped the checkpoint of a size."""
+        self._put("stamped", {"url": url, "size": size, "time": time})
+
+    def stamped(self) -> dict[str, tuple[int, str]]:
+        """Return (size, time) of each authority's newest time-stamp, by its URL."""
+        return {url: (size, time) for url, size, time in self._db.execute("SELECT * FROM stamped ORDER BY url")}
 
     # --- delivery -----------------------------------------------------------------------------------------
 

@@ -34,10 +34,15 @@ class Outcome:
     delivery: Exit = Exit.OK
     """What that means for the exit code."""
 
+    unstamped: str = ""
+    """Why an authority gave no time-stamp; empty when all did."""
+    stamping: Exit = Exit.OK
+    """What that means for the exit code."""
+
     @property
     def exit_code(self) -> Exit:
         """Exit code of the run."""
-        return worst(Exit.REJECTED if self.rejected else Exit.OK, self.delivery)
+        return worst(Exit.REJECTED if self.rejected else Exit.OK, self.delivery, self.stamping)
 
 
 def _nothing(*_: object) -> None:

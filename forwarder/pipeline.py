@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from forwarder import elastic, inbox, intake, outbox, reading, rebuild
+from forwarder import elastic, inbox, intake, outbox, reading, rebuild, stamp
 from forwarder.archive import records
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
@@ -42,6 +42,7 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
     outcome.batches = batcher.sequence - outcome.first_batch
     tidy(state)
     deliver(state, settings, outcome, listener)
+    have_stamped(state, settings, outcome, listener)
     return outcome
 
 
@@ -56,6 +57,7 @@ def redeliver(state: State, settings: Settings, listener: Listener, *, refused: 
     if refused:
         state.ledger.retry_refused()
     deliver(state, settings, outcome, listener)
+    have_stamped(state, settings, outcome, listener)
     return outcome
 
 
@@ -167,6 +169,15 @@ def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listen
             deliver_batch(batch, state, settings, output, outcome, listener)
     except ForwarderError as error:
         outcome.undelivered, outcome.delivery = str(error), error.exit_code
+        listener.said(str(error))
+
+
+def have_stamped(state: State, settings: Settings, outcome: Outcome, listener: Listener) -> None:
+    """Have the newest checkpoint time-stamped, if there are authorities; what fails is left for the next run."""
+    try:
+        stamp.stamp(state, settings, outcome, listener)
+    except ForwarderError as error:
+        outcome.unstamped, outcome.stamping = str(error), error.exit_code
         listener.said(str(error))
 
 

@@ -54,6 +54,11 @@ class State:
         """Sealed objects, until they are in the archive: a directory a batch, named by its sequence."""
         return self.directory / "outbox"
 
+    @property
+    def stamps(self) -> Path:
+        """Time-stamps, until they are in the archive; below it by their keys there."""
+        return self.directory / "stamps"
+
 
 def init(settings: config.Settings) -> list[str]:
     """Make the state directory, the key and a configuration file, each where it is not there yet.

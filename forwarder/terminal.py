@@ -42,8 +42,13 @@ def complain(line: str) -> None:
 
 
 @contextmanager
-def progress(label: str, total: int | None, unit: str, *, quiet: bool = False) -> Iterator[Advance]:
-    """Show a progress bar on standard error if that is a terminal; yield what advances it."""
+def progress(
+    label: str, total: int | Callable[[], int | None] | None, unit: str, *, quiet: bool = False
+) -> Iterator[Advance]:
+    """Show a progress bar on standard error if that is a terminal; yield what advances it.
+
+    A total that takes effort to learn is given as what tells it, and only asked for if there is a bar.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -60,5 +65,5 @@ def progress(label: str, total: int | None, unit: str, *, quiet: bool = False) -
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total() if callable(total) else total)
         yield lambda step: bar.advance(task, step)

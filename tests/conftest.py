@@ -27,7 +27,8 @@ from forwarder.config import Settings
 from forwarder.keys.file import FileKey
 from forwarder.outcome import Listener, Outcome
 from forwarder.seal.manifest import Manifest
-from forwarder.verify.run import verify
+from forwarder.verify.policy import Policy
+from forwarder.verify.run import Task, verify
 from forwarder.verify.verdict import LogVerdict
 
 
@@ -66,6 +67,11 @@ def need(program: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{program} is missing, and CI must have it")
     pytest.skip(f"{program} is not installed")
+
+
+def task(keys, pins=(), **policy) -> Task:
+    """What to verify with: nothing that may be on its way is waited for."""
+    return Task(list(keys), lambda _: list(pins), Policy(**{"patience": 0} | policy))
 
 
 @dataclass
@@ -122,7 +128,7 @@ class Forwarder:
         return [record for record in found if not dataset or record["event"]["dataset"] == f"nmap.{dataset}"]
 
     def verify(self, pins=()) -> LogVerdict:
-        (verdict,) = verify(self.archive, [self.key], lambda _: list(pins))
+        (verdict,) = verify(self.archive, task([self.key], pins))
         return verdict
 
     def write(self, name: str, text: str | bytes) -> Path:

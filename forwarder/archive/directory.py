@@ -52,12 +52,21 @@ class DirectoryArchive(Archive):
         """Open an object; see `Archive.open`."""
         return (self.root / key).open("rb")
 
-    def keys(self) -> Iterator[str]:
-        """Yield all keys."""
-        for directory, _, names in os.walk(self.root):
-            below = Path(directory).relative_to(self.root)
-            for name in names:
-                yield (below / name).as_posix()
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        """Yield keys; see `Archive.keys`."""
+        waiting = [prefix.rpartition("/")[0]]
+        while waiting:
+            below = waiting.pop()
+            if not (self.root / below).is_dir():
+                continue
+            with os.scandir(self.root / below) as entries:
+                for entry in entries:
+                    key = f"{below}/{entry.name}" if below else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        if f"{key}0" > after:  # "0" follows "/": all that is below comes before
+                            waiting.append(key)
+                    elif key > after and key.startswith(prefix):
+                        yield key
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -66,6 +66,8 @@ class Archive(ABC):
 
     kind: ClassVar[str]
     """What documents say they are locked away in."""
+    ahead: ClassVar[int] = 1
+    """How many objects are worth asking for at the same time: more than one where an answer takes a while."""
 
     @property
     @abstractmethod
@@ -97,8 +99,13 @@ class Archive(ABC):
         """
 
     @abstractmethod
-    def keys(self) -> Iterator[str]:
-        """Yield all keys, in no particular order."""
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        """Yield keys in no particular order.
+
+        Args:
+            prefix: what they begin with.
+            after: only keys greater than this one, in the order of their bytes.
+        """
 
     def has(self, key: str) -> bool:
         """Tell whether a key holds an object."""

@@ -67,6 +67,7 @@ class S3Archive(Archive):
     """
 
     kind = "s3"
+    ahead = 10  # as many connections as boto keeps
 
     def __init__(self, client: Client, bucket: Bucket, origin: str, locking: Locking) -> None:
         self._client = client
@@ -192,10 +193,11 @@ class S3Archive(Archive):
         """Open an object, or one version of it, for reading; see `Archive.open`."""
         return io.BufferedReader(_Body(self._client, self._key(key), version_id), CHUNK)
 
-    def keys(self) -> Iterator[str]:
-        """Yield all keys that are not hidden."""
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        """Yield the keys that are not hidden; see `Archive.keys`."""
         root = self._key("")
-        for page in self._client.pages("list_objects_v2", Prefix=root):
+        marker = {"StartAfter": root + after} if after else {}
+        for page in self._client.pages("list_objects_v2", Prefix=root + prefix, **marker):
             for item in page.get("Contents", ()):
                 yield item["Key"][len(root) :]
 

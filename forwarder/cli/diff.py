@@ -110,9 +110,9 @@ def _side(name: str, values: Settings, *, quiet: bool) -> Side:
 def _logs(archive: Path) -> Iterator[DirectoryArchive]:
     """Yield the logs of an archive; `archive` may also be the directory of one."""
     from forwarder.archive.directory import DirectoryArchive  # noqa: PLC0415
-    from forwarder.verify.run import logs  # noqa: PLC0415
+    from forwarder.archive.place import origins  # noqa: PLC0415
 
     if not archive.is_dir():
         raise UsageError(f"{archive}: no such archive", "give --archive DIR")
-    for origin in logs(archive):
+    for origin in origins(archive, {}):
         yield DirectoryArchive(archive, origin)

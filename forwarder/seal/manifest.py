@@ -228,6 +228,16 @@ def checkpoint_name(size: int) -> str:
     return f"checkpoints/{size:020d}"
 
 
+def token_name(size: int, sha256_hex: str) -> str:
+    """Return the key of a time-stamp over the checkpoint of a size; the hash is the stored bytes'."""
+    return f"timestamps/{size:020d}/{sha256_hex}.tsr"
+
+
+def cosignatures_name(size: int, sha256_hex: str) -> str:
+    """Return the key of cosignatures of the checkpoint of a size; the hash is the stored bytes'."""
+    return f"cosignatures/{size:020d}/{sha256_hex}"
+
+
 def timestamp(moment: datetime | None = None) -> str:
     """Return a UTC time as records and manifests write it: RFC 3339 with milliseconds and a Z."""
     moment = (moment or datetime.now(UTC)).astimezone(UTC)

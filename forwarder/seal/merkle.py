@@ -37,6 +37,37 @@ def root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
+class Frontier:
+    """A growing tree, known by the roots of its perfect subtrees: one for each bit that is set in its size.
+
+    Args:
+        size: number of leaves.
+        nodes: those roots, the largest subtree first.
+    """
+
+    def __init__(self, size: int = 0, nodes: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self.nodes = list(nodes)
+
+    def add(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        rest = self.size
+        while rest & 1:
+            leaf = node_hash(self.nodes.pop(), leaf)
+            rest >>= 1
+        self.nodes.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Return the root over all leaves added."""
+        if not self.nodes:
+            return EMPTY
+        *left, accumulated = self.nodes
+        for node in reversed(left):
+            accumulated = node_hash(node, accumulated)
+        return accumulated
+
+
 def split(size: int) -> int:
     """Return the largest power of two below a size of at least 2."""
     return 1 << ((size - 1).bit_length() - 1)

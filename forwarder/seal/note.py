@@ -55,23 +55,12 @@ class Verifier:
         Raises:
             NoteError: the text is no Ed25519 verifier key, or its key id does not fit the key.
         """
-        name, _, rest = text.strip().partition("+")
-        key_id, _, encoded = rest.partition("+")
-        try:
-            key = b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
-            raise NoteError("not a verifier key (name+id+base64)") from None
-        if not name or key[:1] != ED25519 or len(key) != 1 + HASH_BYTES:
-            raise NoteError("not an Ed25519 verifier key (name+id+base64)")
-        verifier = cls(name, key[1:])
-        if verifier.key_id.hex() != key_id:
-            raise NoteError(f"the verifier key's id is {verifier.key_id.hex()}, not {key_id}")
-        return verifier
+        return cls(*parse_key(text, ED25519))
 
     @property
     def key_id(self) -> bytes:
         """First four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)."""
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:KEY_ID_BYTES]
+        return key_id(self.name, ED25519 + self.public)
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{b64encode(ED25519 + self.public).decode()}"
@@ -84,11 +73,40 @@ class Verifier:
 
     def holds(self, signature: bytes, message: bytes) -> bool:
         """Tell whether a 64-byte signature over a message is this key's."""
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
-        except InvalidSignature:
-            return False
-        return True
+        return holds(self.public, signature, message)
+
+
+def parse_key(text: str, kind: bytes) -> tuple[str, bytes]:
+    """Return (name, 32 public bytes) of a verifier key of some signature type.
+
+    Raises:
+        NoteError: the text is no such key, or its key id does not fit the key.
+    """
+    name, _, rest = text.strip().partition("+")
+    found, _, encoded = rest.partition("+")
+    try:
+        key = b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise NoteError("not a verifier key (name+id+base64)") from None
+    if not name or key[:1] != kind or len(key) != 1 + HASH_BYTES:
+        raise NoteError(f"not an Ed25519 verifier key of type {kind.hex()} (name+id+base64)")
+    if key_id(name, key).hex() != found:
+        raise NoteError(f"the verifier key's id is {key_id(name, key).hex()}, not {found}")
+    return name, key[1:]
+
+
+def key_id(name: str, key: bytes) -> bytes:
+    """Return the first four bytes of SHA-256(name ‖ 0x0A ‖ signature type ‖ public key)."""
+    return sha256(name.encode() + b"\n" + key).digest()[:KEY_ID_BYTES]
+
+
+def holds(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether an Ed25519 signature over a message is a public key's."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +149,31 @@ class Checkpoint:
         return self.text + b"\n" + "".join(lines).encode()
 
 
-def open_note(note: bytes, verifier: Verifier) -> bytes:
-    """Return a note's text once a signature of the verifier holds; other keys' signatures are passed over.
+def split_note(note: bytes) -> tuple[bytes, bytes]:
+    """Return a note's text and its block of signature lines.
 
     Raises:
-        NoteError: the bytes are no note, or it has no valid signature of this key.
+        NoteError: it has no signature lines.
     """
     text, separator, block = note.rpartition(b"\n\n")
-    text += b"\n"
-    if not separator or not block.endswith(b"\n"):
+    if not separator:
         raise NoteError("not a signed note")
+    return text + b"\n", block
+
+
+def signatures(block: bytes) -> list[tuple[str, bytes]]:
+    """Return (key name, key id ‖ signature) of each of a note's signature lines.
+
+    Raises:
+        NoteError: one of them is none.
+    """
     try:
-        lines = block.decode().split("\n")[:-1]
+        *lines, end = block.decode().split("\n")
     except UnicodeDecodeError:
         raise NoteError("not a signed note") from None
-    held = False
+    if end or not lines:
+        raise NoteError("not a signed note")
+    found = []
     for line in lines:
         name, _, encoded = line.removeprefix(DASH).partition(" ")
         if not line.startswith(DASH) or not name or not encoded:
@@ -156,6 +184,19 @@ def open_note(note: bytes, verifier: Verifier) -> bytes:
             raise NoteError("not a signed note: a signature is not base64") from None
         if b64encode(blob).decode() != encoded:  # spare bits that decoders ignore would let a byte be changed
             raise NoteError("not a signed note: a signature is not in canonical base64")
+        found.append((name, blob))
+    return found
+
+
+def open_note(note: bytes, verifier: Verifier) -> bytes:
+    """Return a note's text once a signature of the verifier holds; other keys' signatures are passed over.
+
+    Raises:
+        NoteError: the bytes are no note, or it has no valid signature of this key.
+    """
+    text, block = split_note(note)
+    held = False
+    for name, blob in signatures(block):
         if name == verifier.name and blob[:KEY_ID_BYTES] == verifier.key_id:
             if held or not verifier.holds(blob[KEY_ID_BYTES:], text):
                 raise NoteError(f"the signature of {verifier.name}+{verifier.key_id.hex()} does not hold")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
+from io import BytesIO
 from typing import IO, Any, Final
 
 import zstandard
 
-from forwarder.archive.interface import Archive
 from forwarder.seal import merkle
 from forwarder.seal.manifest import MAX_RECORD_BYTES, MAX_RECORDS, TIMESTAMP, Evidence, Manifest, digest
+from forwarder.verify.policy import Policy
 from forwarder.verify.verdict import LogVerdict
 
 CHUNK: Final = 1 << 18
+PIECE: Final = 1 << 11
+"""Compressed bytes that are decompressed at a time: four may become 128 KiB, so this bounds memory by 64 MiB."""
 CHECKSUM_FLAG: Final = 0x04
 CHECKSUM_BYTES: Final = 4
+MAX_NAMED: Final = 10
+"""Records that are named in one batch; more only make the list longer."""
+HASH: Final = 32
 
 
 class _Hashed:
@@ -26,7 +32,7 @@ class _Hashed:
     """
 
     def __init__(self, file: IO[bytes], expected: int) -> None:
-        self._file, self._left = file, 2 * expected + (1 << 20)
+        self._file, self._left = file, read_limit(expected)
         self.sha256, self.size = sha256(), 0
 
     def read(self, size: int = CHUNK, /) -> bytes:
@@ -36,6 +42,10 @@ class _Hashed:
         self.sha256.update(data)
         return data
 
+    def drain(self) -> None:
+        while self.read():
+            pass
+
 
 def _decompressed(file: _Hashed, limit: int, problems: list[str]) -> Iterator[bytes]:
     """Yield the content of exactly one zstd frame; say what is wrong with the rest.
@@ -44,135 +54,179 @@ def _decompressed(file: _Hashed, limit: int, problems: list[str]) -> Iterator[by
     record leaves can tell what was changed; SHA-256 over all of it has the say anyway.
     """
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-    size, first, rest = 0, True, b""
+    size, first, rest, waiting = 0, True, b"", 0
+    ready: list[bytes] = []
     while not decompressor.eof and (data := file.read(CHUNK)):
         if first:  # RFC 8878, 3.1.1.1.1: bit 2 of the byte after the magic number says that a checksum follows
             if len(data) < 6 or not data[4] & CHECKSUM_FLAG:  # noqa: PLR2004
                 problems.append("has no content checksum")
             data = data[:4] + bytes([data[4] & ~CHECKSUM_FLAG]) + data[5:] if len(data) > 4 else data  # noqa: PLR2004
             first = False
-        try:
-            content = decompressor.decompress(data)
-        except zstandard.ZstdError as error:
-            problems.append(f"does not decompress after {size} bytes: {error}")
-            return
-        size += len(content)
-        if size > limit:
-            problems.append("decompresses to more than the manifest says")
-            return
-        yield content
-        rest = decompressor.unused_data
-    rest += file.read(CHECKSUM_BYTES + 1)
+        for start in range(0, len(data), PIECE):
+            if decompressor.eof:
+                rest = data[start:]
+                break
+            try:
+                content = decompressor.decompress(data[start : start + PIECE])
+            except zstandard.ZstdError as error:
+                problems.append(f"does not decompress after {size} bytes: {error}")
+                yield b"".join(ready)
+                return
+            size += len(content)
+            if size > limit:
+                problems.append("decompresses to more than the manifest says")
+                return
+            ready.append(content)
+            waiting += len(content)
+            if waiting >= CHUNK:
+                yield b"".join(ready)
+                ready, waiting = [], 0
+    yield b"".join(ready)
+    rest = decompressor.unused_data + rest + file.read(CHECKSUM_BYTES + 1)
     if not decompressor.eof or len(rest) < CHECKSUM_BYTES:
         problems.append("ends inside its compressed frame")
     elif len(rest) > CHECKSUM_BYTES:
         problems.append("has bytes after its compressed frame")
 
 
-def check_records(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> None:
-    """Check the records object and the leaf object of a batch, and name each record that is not as it was sealed."""
+def read_limit(expected: int) -> int:
+    """Return how many bytes of an object are read that should have so many."""
+    return 2 * expected + (1 << 20)
+
+
+class _Lines:
+    """The record lines of a batch while they come: their leaves, times and hash."""
+
+    def __init__(self, manifest: Manifest, leaves: list[bytes], verdict: LogVerdict) -> None:
+        self._manifest, self._leaves, self._verdict = manifest, leaves, verdict
+        self.raw = sha256()
+        self.found: list[bytes] = []
+        self.wrong = 0
+        self.earliest, self.latest = b"~", b""
+        self.rest = b""
+
+    def add(self, content: bytes) -> None:
+        """Take the next bytes of the decompressed object."""
+        self.raw.update(content)
+        *lines, self.rest = (self.rest + content).split(b"\n")
+        if not lines:
+            return
+        first = len(self.found)
+        self.found += [sha256(b"\x00" + line).digest() for line in lines]
+        times = {line[TIMESTAMP] for line in lines}
+        self.earliest, self.latest = min(self.earliest, *times), max(self.latest, *times)
+        if self._leaves and self._leaves[first : len(self.found)] != self.found[first:]:
+            self._name(first, lines)
+
+    def _name(self, first: int, lines: list[bytes]) -> None:
+        """Name each record that is not the sealed one; the first ten of a batch are enough."""
+        for index, line in enumerate(lines, first):
+            sealed = self._leaves[index] if index < len(self._leaves) else b""
+            if sealed == self.found[index]:
+                continue
+            self.wrong += 1
+            if self.wrong <= MAX_NAMED:
+                shown = line[:200].decode(errors="replace")
+                self._verdict.add(
+                    "record-changed",
+                    f"the record is not the one that was sealed; it now reads {shown}…",
+                    batch=self._manifest.sequence,
+                    record=index,
+                    object=self._manifest.records.name,
+                    expected=sealed.hex(),
+                    found=self.found[index].hex(),
+                )
+
+    @property
+    def times(self) -> tuple[str, str]:
+        """Smallest and largest time."""
+        return self.earliest.decode(errors="replace"), self.latest.decode(errors="replace")
+
+
+def check_records(
+    manifest: Manifest, stored: bytes | None, leaf_object: bytes | None, policy: Policy, verdict: LogVerdict
+) -> None:
+    """Check the records object and the leaf object of a batch, and name each record that is not as it was sealed.
+
+    Args:
+        manifest: the batch.
+        stored: the records object, of a larger one at least `read_limit` bytes; None when it is missing.
+        leaf_object: likewise the leaf object.
+        policy: how long they must be there.
+        verdict: takes what is found.
+    """
     records = manifest.records
-    if not records.count:
-        return
     where: dict[str, Any] = {"batch": manifest.sequence, "object": records.name}
-    leaves = _leaves(archive, manifest, verdict)
-    try:
-        source = archive.open(records.name)
-    except FileNotFoundError:
-        verdict.add("records-missing", "the records object is missing", **where, expected=records.stored_sha256)
+    leaves = _check_leaves(manifest, leaf_object, policy, verdict)
+    if stored is None:
+        if policy.expired(manifest.created):
+            verdict.expired += 1
+        else:
+            verdict.add("records-missing", "the records object is missing", **where, expected=records.stored_sha256)
         return
     problems: list[str] = []
-    found: list[bytes] = []
-    raw, rest, wrong = sha256(), b"", 0
-    earliest, latest = "~", ""
-    with source:
-        file = _Hashed(source, records.stored_bytes)
-        for content in _decompressed(file, records.raw_bytes, problems):
-            raw.update(content)
-            *lines, rest = (rest + content).split(b"\n")
-            for line in lines:
-                leaf = merkle.leaf_hash(line)
-                if leaves and (len(found) >= len(leaves) or leaves[len(found)] != leaf):
-                    wrong += 1
-                    _wrong_record(verdict, manifest, len(found), leaves, leaf, line, wrong)
-                found.append(leaf)
-                time = line[TIMESTAMP].decode(errors="replace")
-                earliest, latest = min(earliest, time), max(latest, time)
-            if len(found) > MAX_RECORDS or len(rest) > MAX_RECORD_BYTES:
-                problems.append("has more or longer records than a batch may have")
-                break
-        while file.read(CHUNK):
-            pass
+    lines = _Lines(manifest, leaves, verdict)
+    file = _Hashed(BytesIO(stored), records.stored_bytes)
+    for content in _decompressed(file, records.raw_bytes, problems):
+        lines.add(content)
+        if len(lines.found) > MAX_RECORDS or len(lines.rest) > MAX_RECORD_BYTES:
+            problems.append("has more or longer records than a batch may have")
+            break
+    file.drain()
     verdict.bytes_read += file.size
-    verdict.records += len(found)
-    if rest:
+    verdict.records += len(lines.found)
+    if lines.rest:
         problems.append("its last line has no end")
-    stored = file.sha256.hexdigest()
-    if stored != records.stored_sha256 or file.size != records.stored_bytes:
+    found = file.sha256.hexdigest()
+    if found != records.stored_sha256 or file.size != records.stored_bytes:
         verdict.add(
             "records-changed",
             "the records object was changed",
             **where,
             expected=records.stored_sha256,
-            found=stored,
+            found=found,
         )
-        if len(found) < records.count and leaves and not wrong:
+        if len(lines.found) < records.count and leaves and not lines.wrong:
             verdict.add(
                 "record-changed",
-                f"this and the {records.count - len(found) - 1} records after it cannot be read",
+                f"this and the {records.count - len(lines.found) - 1} records after it cannot be read",
                 **where,
-                record=len(found),
-                expected=leaves[len(found)].hex(),
+                record=len(lines.found),
+                expected=leaves[len(lines.found)].hex(),
             )
     for problem in problems:
         verdict.add("records-damaged", f"the records object {problem}", **where)
-    root = merkle.root(found).hex()
-    if root != records.root or len(found) != records.count:
+    _check_described(manifest, lines, verdict)
+
+
+def _check_described(manifest: Manifest, lines: _Lines, verdict: LogVerdict) -> None:
+    """Hold the lines against what the manifest says of them."""
+    records = manifest.records
+    where: dict[str, Any] = {"batch": manifest.sequence, "object": records.name}
+    root = merkle.root(lines.found).hex()
+    if root != records.root or len(lines.found) != records.count:
         verdict.add(
             "record-root",
             "the records are not those that were sealed",
             **where,
             expected=f"{records.count} records with root {records.root}",
-            found=f"{len(found)} with {root}",
+            found=f"{len(lines.found)} with {root}",
         )
-    elif (raw.hexdigest(), earliest, latest) != (records.raw_sha256, records.earliest, records.latest):
+    elif (lines.raw.hexdigest(), *lines.times) != (records.raw_sha256, records.earliest, records.latest):
         verdict.add("records-misdescribed", "the manifest describes other records", **where)
 
 
-def _wrong_record(
-    verdict: LogVerdict,
-    manifest: Manifest,
-    index: int,
-    leaves: list[bytes],
-    leaf: bytes,
-    line: bytes,
-    wrong: int,
-) -> None:
-    """Name one record that is not the sealed one; the first ten of a batch are enough."""
-    most = 10
-    if wrong <= most:
-        verdict.add(
-            "record-changed",
-            f"the record is not the one that was sealed; it now reads {line[:200].decode(errors='replace')}…",
-            batch=manifest.sequence,
-            record=index,
-            object=manifest.records.name,
-            expected=leaves[index].hex() if index < len(leaves) else "",
-            found=leaf.hex(),
-        )
-
-
-def _leaves(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> list[bytes]:
+def _check_leaves(manifest: Manifest, data: bytes | None, policy: Policy, verdict: LogVerdict) -> list[bytes]:
     """Return the sealed record leaves; none when the leaf object is not what was sealed."""
     records = manifest.records
     where: dict[str, Any] = {"batch": manifest.sequence, "object": records.leaves_name}
-    try:
-        data = archive.read(records.leaves_name, 32 * MAX_RECORDS)
-    except FileNotFoundError:
-        verdict.add("leaves-missing", "the leaf object is missing", **where, expected=records.leaves_sha256)
+    if data is None:
+        if policy.expired(manifest.created):
+            verdict.expired += 1
+        else:
+            verdict.add("leaves-missing", "the leaf object is missing", **where, expected=records.leaves_sha256)
         return []
     verdict.bytes_read += len(data)
-    leaves = [data[i : i + 32] for i in range(0, len(data), 32)]
     if digest(data) != records.leaves_sha256:
         verdict.add(
             "leaves-changed",
@@ -182,20 +236,23 @@ def _leaves(archive: Archive, manifest: Manifest, verdict: LogVerdict) -> list[b
             found=digest(data),
         )
         return []
+    leaves = [data[i : i + HASH] for i in range(0, len(data), HASH)]
     if merkle.root(leaves).hex() != records.root:
         verdict.add("leaves-misdescribed", "its leaves do not give the record root", **where, expected=records.root)
         return []
     return leaves
 
 
-def check_evidence(archive: Archive, manifest: Manifest, item: Evidence, verdict: LogVerdict) -> None:
-    """Check one evidence object."""
-    where: dict[str, Any] = {"batch": manifest.sequence, "object": item.name}
-    try:
-        source = archive.open(item.name)
-    except FileNotFoundError:
-        verdict.add("evidence-missing", "the evidence is missing", **where, expected=item.stored_sha256)
-        return
+def check_evidence(batch: int, item: Evidence, source: IO[bytes], verdict: LogVerdict) -> None:
+    """Check one evidence object, which is read to its end and closed.
+
+    Args:
+        batch: the first batch that refers to it.
+        item: what the manifest says of it.
+        source: the object.
+        verdict: takes what is found.
+    """
+    where: dict[str, Any] = {"batch": batch, "object": item.name}
     problems: list[str] = []
     raw, size = sha256(), 0
     with source:
@@ -203,8 +260,7 @@ def check_evidence(archive: Archive, manifest: Manifest, item: Evidence, verdict
         for content in _decompressed(file, item.raw_bytes, problems):
             raw.update(content)
             size += len(content)
-        while file.read(CHUNK):
-            pass
+        file.drain()
     verdict.bytes_read += file.size
     verdict.evidence += 1
     stored = file.sha256.hexdigest()

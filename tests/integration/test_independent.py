@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from conftest import Forwarder, need, scan
+from conftest import Forwarder, need, scan, task
 
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests/fixtures/archive-v1"
@@ -88,7 +88,7 @@ def test_the_archive_of_the_first_version_verifies_for_ever():
     from forwarder.verify.run import verify
 
     key = Verifier.parse((FIXTURE / "key.vkey").read_text())
-    (verdict,) = verify(FIXTURE / "archive", [key], lambda _: [])
+    (verdict,) = verify(FIXTURE / "archive", task([key]))
     assert (verdict.findings, verdict.batches, verdict.records) == ([], 3, 17)
     assert shell(FIXTURE / "archive" / key.name, FIXTURE / "key.vkey").returncode == 0
 

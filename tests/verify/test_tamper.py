@@ -6,11 +6,12 @@ import shutil
 
 import pytest
 import zstandard
-from conftest import Forwarder, scan
+from conftest import Forwarder, scan, task
 
 from forwarder.errors import NothingError, UsageError
 from forwarder.outcome import Listener
 from forwarder.seal.note import Checkpoint
+from forwarder.verify.keys import Keys
 from forwarder.verify.run import locate, read_checkpoint, verify
 
 
@@ -160,7 +161,7 @@ def test_a_clean_cut_needs_memory_to_be_found_and_the_verdict_says_so(copy):
     verdict = copy.verify()
     assert not verdict.findings
     assert any("cut off" in line for line in verdict.cannot_exclude)
-    pin = read_checkpoint(pin_file, copy.key)
+    pin = read_checkpoint(pin_file, Keys(copy.key))
     assert codes(copy, pins=[pin]) == {"cut-off"}
 
 
@@ -170,9 +171,9 @@ def test_a_log_rewritten_with_the_key_is_found_by_memory(copy):
 
 
 def test_another_key_is_found(copy, key):
-    (verdict,) = verify(copy.archive, [type(key.verifier)(copy.key.name, key.verifier.public)], lambda _: [])
+    (verdict,) = verify(copy.archive, task([type(key.verifier)(copy.key.name, key.verifier.public)]))
     assert {finding.code for finding in verdict.findings} == {"checkpoint-invalid", "pointer-changed"}
-    (verdict,) = verify(copy.archive, [key.verifier], lambda _: [])
+    (verdict,) = verify(copy.archive, task([key.verifier]))
     assert {finding.code for finding in verdict.findings} == {"key-unknown"}
 
 
@@ -274,25 +275,25 @@ def test_a_signed_manifest_that_lies_is_found(tmp_path, monkeypatch, field):
 def test_an_empty_archive_is_never_success(copy, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingError, match="nothing was verified"):
-        verify(tmp_path / "empty", [copy.key], lambda _: [])
+        verify(tmp_path / "empty", task([copy.key]))
     with pytest.raises(NothingError, match="no such archive"):
-        verify(tmp_path / "none", [copy.key], lambda _: [])
+        verify(tmp_path / "none", task([copy.key]))
     (tmp_path / "empty" / copy.key.name / "batches").mkdir(parents=True)
     with pytest.raises(NothingError, match="no batch"):
-        verify(tmp_path / "empty", [copy.key], lambda _: [])
+        verify(tmp_path / "empty", task([copy.key]))
 
 
 def test_the_directory_of_one_log_can_be_given(copy):
-    assert locate(copy.log, [copy.key]) == (copy.archive.resolve(), [copy.key.name])
-    assert locate(copy.log, []) == (copy.archive.resolve(), [copy.key.name])
+    assert locate(copy.log, [copy.key], {}) == (copy.archive.resolve(), [copy.key.name])
+    assert locate(copy.log, [], {}) == (copy.archive.resolve(), [copy.key.name])
 
 
 def test_what_is_no_pin(copy):
     with pytest.raises(UsageError, match="No such file"):
-        read_checkpoint(copy.directory / "none", copy.key)
-    assert read_checkpoint(copy.write("other", "other\n1\n"), copy.key) is None
+        read_checkpoint(copy.directory / "none", Keys(copy.key))
+    assert read_checkpoint(copy.write("other", "other\n1\n"), Keys(copy.key)) is None
     with pytest.raises(UsageError, match="not a signed note"):
-        read_checkpoint(copy.write("bad", f"{copy.key.name}\n1\n"), copy.key)
+        read_checkpoint(copy.write("bad", f"{copy.key.name}\n1\n"), Keys(copy.key))
 
 
 def test_more_batches_than_a_tile_holds(tmp_path):
