@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from forwarder import state
-from forwarder.archive.place import Bucket, Place, open_archive, origins, place
+from forwarder.archive.place import Bucket, place
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import Exit, NothingError, UsageError
 from forwarder.pull.answer import Answer
 from forwarder.pull.question import Question
 from forwarder.pull.run import Source, pull
-from forwarder.seal.note import Checkpoint, Verifier
+from forwarder.seal.note import Verifier
 from forwarder.terminal import complain, progress, say
-from forwarder.verify.run import locate, read_checkpoint
+from forwarder.verify.keys import keys_of
+from forwarder.verify.policy import Policy
+from forwarder.verify.run import locate, originals, read_checkpoint
 
 EPILOG = """\
 examples:
@@ -66,6 +69,13 @@ def add(commands: Any) -> None:
     asked.add_argument("--host", default="", metavar="NAME", help="host's name, address in any notation, or host.id")
     asked.add_argument("--user", default="", metavar="NAME", help="user who scanned, by login, rights, or file")
     asked.add_argument("--ticket", default="", metavar="ID", help="ticket that the scan was done for")
+    parser.add_argument(
+        "--retention-days",
+        type=common.count,
+        metavar="DAYS",
+        dest="kept_days",
+        help="for how long batches are kept; in a bucket by default s3.retention_days, elsewhere for ever",
+    )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", metavar="DIR", help="directory to make")
     where.add_argument("--tar", metavar="FILE", help="tar file to make")
@@ -107,31 +117,28 @@ def _keys(args: argparse.Namespace, values: Settings) -> list[Verifier]:
 
 def _sources(keys: list[Verifier], args: argparse.Namespace, values: Settings, answer: Answer) -> Iterator[Source]:
     """Yield the logs whose keys were given, and note the others."""
-    where, origins = _locate(answer.archive, keys, values)
+    try:
+        asked = place(answer.archive)
+    except ValueError as error:
+        raise UsageError(f"{answer.archive} is not {error}") from None
+    where, origins = locate(asked, keys, values)
     by_name = {key.name: key for key in keys}
     if missing := sorted(by_name.keys() - set(origins)):
-        there = f"it has {', '.join(origins)}" if origins else "nothing was pulled"
-        raise NothingError(f"{answer.archive}: no log {missing[0]} in this archive", there)
+        raise NothingError(f"{asked}: no log {missing[0]} in this archive", f"it has {', '.join(origins)}")
     answer.notes += [f"log {name} was not looked at: its key was not given" for name in origins if name not in by_name]
+    days = values["s3.retention_days"] if isinstance(where, Bucket) else 0
+    policy = Policy(timedelta(days=days if args.kept_days is None else args.kept_days))
     for name in sorted(by_name):
-        pins = [read_checkpoint(Path(file), by_name[name]) for file in args.checkpoint]
-        known: list[Checkpoint] = [pin for pin in pins if pin]
-        yield Source(open_archive(where, name, values), by_name[name], known)
-
-
-def _locate(archive: str, keys: list[Verifier], values: Settings) -> tuple[Place, list[str]]:
-    """Return an archive and the origins in it, for an archive or for one log of it."""
-    try:
-        where = place(archive)
-    except ValueError as error:
-        raise UsageError(f"{archive}: must be {error}") from None
-    if isinstance(where, Path):
-        return locate(where, keys)
-    found = list(origins(where, values))
-    for key in keys if found == ["."] else ():  # the key tells how much of the prefix is the origin
-        if f"/{where.prefix}".endswith(f"/{key.name}"):
-            return Bucket(where.name, where.prefix.removesuffix(key.name).rstrip("/")), [key.name]
-    return where, found
+        opener, survey = originals(where, name, values)
+        if survey and survey.firsts:
+            answer.notes.append(
+                f"{name}: {len(survey.firsts) + survey.more} objects are hidden by delete markers or have later"
+                " versions; their first versions were read, and verify tells which they are"
+            )
+        archive = opener()
+        of = keys_of(archive, by_name[name])
+        pins = (read_checkpoint(Path(file), of) for file in args.checkpoint)
+        yield Source(archive, by_name[name], policy, [pin for pin in pins if pin])
 
 
 def _print(answer: Answer, target: str, *, quiet: bool) -> None:

@@ -15,10 +15,10 @@ import orjson
 from forwarder import durable
 from forwarder.archive import records
 from forwarder.pull import table
-from forwarder.pull.fetch import EVIDENCE, Fetcher, findings, name_of
+from forwarder.pull.fetch import EVIDENCE, Fetcher, name_of
 from forwarder.pull.question import Question
 from forwarder.seal.manifest import Manifest, digest
-from forwarder.verify.verdict import LogVerdict
+from forwarder.verify.verdict import Finding, LogVerdict
 
 PLACES = "line,log,batch,record,sequence,hash\n"
 """First line of places.csv."""
@@ -78,7 +78,13 @@ def gather(answer: Answer, fetchers: Sequence[Fetcher], folder: Path, advance: C
     with files.stack:
         for fetcher in fetchers:
             log, verdict = fetcher.log, fetcher.log.verdict
-            verdict.findings += findings(fetcher.journal)
+            for entry in fetcher.journal:
+                verdict.findings += [Finding(**finding) for finding in entry.get("findings", ())]
+                verdict.expired += entry.get("expired", 0)
+            verdict.sort()
+            if verdict.expired:
+                verdict.notes.append(f"{verdict.expired} objects are gone, as their retention is over")
+            answer.notes += [f"{log.verifier.name}: {note}" for note in verdict.notes]
             answer.logs.append(verdict)
             answer.directories.append(name_of(log))
             for manifest, entry in _matched(fetcher):

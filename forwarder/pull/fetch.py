@@ -13,14 +13,17 @@ import zstandard
 from forwarder import durable
 from forwarder.archive import records
 from forwarder.archive.directory import DirectoryArchive
+from forwarder.archive.interface import UndecryptableError
 from forwarder.pull.log import Log
 from forwarder.pull.question import Question, values
 from forwarder.pull.work import Journal, Work
 from forwarder.seal.manifest import Evidence, Manifest
 from forwarder.seal.note import HASH_BYTES
 from forwarder.seal.proof import LogProof
-from forwarder.verify.objects import check_evidence, check_records
-from forwarder.verify.verdict import Finding, LogVerdict
+from forwarder.verify.content import Reference, check_evidences, fetch, undecryptable
+from forwarder.verify.objects import check_records, read_limit
+from forwarder.verify.policy import Policy
+from forwarder.verify.verdict import LogVerdict
 
 CHUNK: Final = 1 << 18
 EVIDENCE: Final = "evidence"
@@ -43,10 +46,12 @@ class Fetcher:
         question: what is wanted.
         work: where to keep it.
         journal: what an earlier run has done.
+        policy: for how long objects are kept; what is missing after that is no finding.
     """
 
-    def __init__(self, log: Log, question: Question, work: Work, journal: Journal) -> None:
-        self.log, self.question, self.work, self.journal = log, question, work, journal
+    def __init__(self, log: Log, question: Question, work: Work, journal: Journal, policy: Policy) -> None:
+        self.log, self.question, self.work, self.journal, self.policy = log, question, work, journal, policy
+        self._first = journal.next
         self.kept = DirectoryArchive(work.answer, name_of(log))
         self._incoming = DirectoryArchive(work.incoming, name_of(log))
 
@@ -56,37 +61,47 @@ class Fetcher:
         Raises:
             TemporaryError: the archive cannot be reached.
         """
+        found = fetch(self.log.archive, self._names(), self.log.verdict)
         for manifest in self.log.manifests():
-            if manifest.sequence >= self.journal.next and self.question.overlaps(manifest.records):
-                self.journal.add(self._batch(manifest))
+            if self._is_new(manifest):
+                self.journal.add(self._batch(manifest, next(found), next(found)))
             advance(1)
 
-    def _batch(self, manifest: Manifest) -> dict[str, Any]:
+    def _is_new(self, manifest: Manifest) -> bool:
+        return manifest.sequence >= self._first and self.question.overlaps(manifest.records)
+
+    def _names(self) -> Iterator[tuple[str, int]]:
+        """Yield the objects to read, and how much of them."""
+        for manifest in filter(self._is_new, self.log.manifests()):
+            yield manifest.records.name, manifest.records.stored_bytes
+            yield manifest.records.leaves_name, HASH_BYTES * manifest.records.count
+
+    def _batch(self, manifest: Manifest, stored: bytes | None, leaves: bytes | None) -> dict[str, Any]:
         """Return what the journal has to say about a batch."""
         verdict = LogVerdict(self.log.verifier.name)
         entry: dict[str, Any] = {"batch": manifest.sequence}
-        self._get(manifest.records.name, manifest.records.stored_bytes)
-        self._get(manifest.records.leaves_name, HASH_BYTES * manifest.records.count)
-        check_records(self._incoming, manifest, verdict)
-        if not verdict.findings:
-            entry |= self._select(manifest)
-        if entry.get("records"):
-            self._prove(manifest)
-            for item in (manifest.evidence[place] for place in entry["evidence"]):
-                if item.stored_sha256:
-                    self._evidence(manifest, item, verdict)
-            for name in (manifest.records.name, manifest.records.leaves_name):
-                self._keep(name)
-        self._drop(manifest.records.name, manifest.records.leaves_name)
+        check_records(manifest, stored, leaves, self.policy, verdict)
+        if stored and leaves and not verdict.findings:
+            entry |= self._select(manifest, stored)
+            if entry["records"]:
+                self._prove(manifest)
+                for item in (manifest.evidence[place] for place in entry["evidence"]):
+                    if item.stored_sha256:
+                        self._evidence(manifest, item, verdict)
+                durable.write(self.kept.root / manifest.records.name, stored)
+                durable.write(self.kept.root / manifest.records.leaves_name, leaves)
+        verdict.sort()
         if verdict.findings:
-            entry["findings"] = verdict.as_json()["findings"]
+            entry["findings"] = [finding.as_json() for finding in verdict.findings]
+        if verdict.expired:
+            entry["expired"] = verdict.expired
         return entry
 
-    def _select(self, manifest: Manifest) -> dict[str, Any]:
+    def _select(self, manifest: Manifest, stored: bytes) -> dict[str, Any]:
         """Return which records are wanted, as ranges, and which inputs they were made from."""
         chosen: list[int] = []
         lines: list[Line] = []
-        for index, data in enumerate(records.lines(self._incoming, manifest)):
+        for index, data in enumerate(records.split(stored)):
             record = orjson.loads(data)
             if wanted := self.question.matches(record):
                 chosen.append(index)
@@ -107,26 +122,29 @@ class Fetcher:
         raw = self.work.answer / raw_name(item)
         if raw.exists() and (self.kept.root / item.name).exists():
             return
-        self._get(item.name, item.stored_bytes)
+        self._get(item, verdict)
         found = len(verdict.findings)
-        check_evidence(self._incoming, manifest, item, verdict)
-        if len(verdict.findings) == found:
-            self._decompress(self._incoming.root / item.name, raw)
+        check_evidences(self._incoming, [Reference(manifest.sequence, manifest.created, item)], self.policy, verdict)
+        copy = self._incoming.root / item.name
+        if len(verdict.findings) == found and copy.exists():
+            self._decompress(copy, raw)
             self._keep(item.name)
-        self._drop(item.name)
+        copy.unlink(missing_ok=True)
 
-    def _get(self, key: str, size: int) -> None:
-        """Copy an object to where nothing is trusted; of one that is too large only what shows that."""
-        target = self._incoming.root / key
+    def _get(self, item: Evidence, verdict: LogVerdict) -> None:
+        """Copy an input's object to where nothing is trusted; of one that is too large only what shows that."""
+        target = self._incoming.root / item.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        left = size + 1
+        left = read_limit(item.stored_bytes)
         try:
-            with self.log.archive.open(key) as source, target.open("wb") as out:
+            with self.log.archive.open(item.name) as source, target.open("wb") as out:
                 while left and (data := source.read(min(CHUNK, left))):
                     out.write(data)
                     left -= len(data)
         except FileNotFoundError:
             target.unlink(missing_ok=True)
+        except UndecryptableError as error:
+            undecryptable(item.name, error, verdict)
 
     def _keep(self, key: str) -> None:
         """Give a copy that was judged its place in the answer."""
@@ -135,10 +153,6 @@ class Fetcher:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         durable.commit(part, final)
-
-    def _drop(self, *keys: str) -> None:
-        for key in keys:
-            (self._incoming.root / key).unlink(missing_ok=True)
 
     def _decompress(self, stored: Path, raw: Path) -> None:
         """Decompress a copy that was judged."""
@@ -202,10 +216,3 @@ def _ranges(numbers: Sequence[int]) -> list[list[int]]:
         else:
             found.append([number, number])
     return found
-
-
-def findings(journal: Journal) -> Iterator[Finding]:
-    """Yield what was found by this run and earlier ones."""
-    for entry in journal:
-        for finding in entry.get("findings", ()):
-            yield Finding(**finding)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from forwarder import durable
 from forwarder.archive.interface import Archive
@@ -25,9 +28,14 @@ from forwarder.seal.manifest import (
 )
 from forwarder.seal.note import Checkpoint, NoteError, Verifier, open_checkpoint
 from forwarder.seal.proof import LogProof
+from forwarder.verify.content import fetch
+from forwarder.verify.names import CHECKPOINT
+from forwarder.verify.policy import Policy
+from forwarder.verify.span import MAX_CHECKPOINT
+from forwarder.verify.tree import Link, Tiles, TreeError
 from forwarder.verify.verdict import LogVerdict
 
-MAX_CHECKPOINT: Final = 1 << 16
+MANIFEST: Final = re.compile(r"batches/(\d{20})/manifest\.json")
 RUN: Final = "run verify to see what else is wrong"
 
 
@@ -49,53 +57,69 @@ class Log:
         verifier: its public key, one of those that it has had.
         work: directory for what was read of it; what is in it from a pull that was killed is not read again.
 
+        policy: for how long batches are kept.
+
     Raises:
         NothingError: the archive has no such log.
-        IntegrityError: no checkpoint of the key is to be had.
+        IntegrityError: no checkpoint is to be had.
     """
 
-    def __init__(self, archive: Archive, verifier: Verifier, work: Path) -> None:
+    def __init__(self, archive: Archive, verifier: Verifier, work: Path, policy: Policy) -> None:
         self.archive, self.verifier, self._work = archive, verifier, work
         self.verdict = LogVerdict(verifier.name)
-        self.tree = Tree()
+        self._policy = policy
         self.changes: list[Change] = []
         """Changes of keys from the one that was given to the one that signs now."""
         self._signer = verifier
         self._manifests = work / "manifests"
-        self.note = self._pinned()
+        head = work / "head.json"
+        if not head.exists():
+            durable.write(head, orjson.dumps(self._head()))
+        known = orjson.loads(head.read_bytes())
+        self.begin: int = known["begin"]
+        """First batch that is there."""
+        self.note: bytes = known["note"].encode()
         try:  # not yet proven: the key that signs it may stand in the log
             self.checkpoint = Checkpoint.parse(self.note.rpartition(b"\n\n")[0] + b"\n")
         except NoteError as error:
             raise self._broken(f"the newest checkpoint is {error}") from None
-
-    def _pinned(self) -> bytes:
-        """Return the newest checkpoint; a pull that goes on keeps to that of its beginning."""
-        file = self._work / "checkpoint"
-        if file.exists():
-            return file.read_bytes()
-        size = newest = 0
-        for key in self.archive.keys():  # noqa: SIM118 - no dict
-            kind, _, rest = key.partition("/")
-            number = rest.removesuffix("/manifest.json")
-            if kind in {"checkpoints", "batches"} and number.isdecimal():
-                size = max(size, int(number) if kind == "checkpoints" else 0)
-                newest = max(newest, int(number) + 1 if kind == "batches" else 0)
-        if not size and not newest:
-            raise NothingError(f"{self.archive.place}: no log of this name", "nothing was pulled")
-        if newest > size:
+        if known["end"] > self.checkpoint.size:
             self.verdict.add(
                 "checkpoint-missing",
                 "no checkpoint seals this and later batches, so they are not in the answer; if the forwarder is at"
                 " work or was stopped here, it does when it goes on",
-                batch=size,
-                object=checkpoint_name(size + 1),
+                batch=self.checkpoint.size,
+                object=checkpoint_name(self.checkpoint.size + 1),
             )
+        self.tree, self._link = self._start()
+
+    def _head(self) -> dict[str, Any]:
+        """Return where the log begins and ends, and its newest checkpoint; a pull that goes on keeps to that."""
+        sizes = (int(key[1]) for key in map(CHECKPOINT.fullmatch, self.archive.keys("checkpoints/")) if key)
+        size, begin, end = max(sizes, default=0), -1, 0
+        for match in map(MANIFEST.fullmatch, self.archive.keys("batches/")):
+            if match:
+                number = int(match[1])
+                begin, end = number if begin < 0 else min(begin, number), max(end, number + 1)
+        if not size and not end:
+            raise NothingError(f"{self.archive.place}: no log of this name", "nothing was pulled")
         try:
             note = self.archive.read(checkpoint_name(size), MAX_CHECKPOINT)
+            return {"begin": max(begin, 0), "end": end, "note": note.decode()}
         except FileNotFoundError:
             raise self._broken(f"{checkpoint_name(size)} is missing") from None
-        durable.write(file, note)
-        return note
+        except UnicodeDecodeError:
+            raise self._broken(f"{checkpoint_name(size)} is no checkpoint") from None
+
+    def _start(self) -> tuple[Tree, Link]:
+        """Return what is known of the batches before the first: of those that are gone only what the tiles say."""
+        if not self.begin:
+            return Tree(), Link(NO_PREVIOUS, 0)
+        try:
+            start = Tiles(self.archive, self.checkpoint).start(self.begin)
+        except TreeError as error:
+            raise self._broken(f"batches before {self.begin} are missing, and {error}") from None
+        return Tree(start.frontier), start.link
 
     def _broken(self, what: str) -> IntegrityError:
         return IntegrityError(f"{self.archive.place}: {what}", f"nothing of this log can be proven; {RUN}")
@@ -143,13 +167,17 @@ class Log:
 
     def _read(self, roots: dict[int, bytes], advance: Callable[[int], object]) -> None:
         lines = Lines(self._manifests)
-        previous, first_record = NO_PREVIOUS, 0
-        for data in _then(lines, self.archive, self.checkpoint.size):
+        previous, first_record = self._link.previous, self._link.first_record
+        for data in self._then(lines):
             sequence = self.tree.size
             manifest = self._decode(data, sequence)
+            if first_record is None:  # the batch before is gone
+                first_record = manifest.first_record
             here = (self.verifier.name, sequence, previous, first_record)
             if (manifest.origin, manifest.sequence, manifest.previous, manifest.first_record) != here:
                 raise self._broken(f"{manifest_name(sequence)} does not follow from the batches before it")
+            if sequence == self.begin > 0:
+                self._gone(manifest)
             previous, first_record = digest(data), first_record + manifest.records.count
             self.tree.add(merkle.leaf_hash(tiles.entry(sequence, previous)))
             if manifest.key:
@@ -203,17 +231,24 @@ class Log:
             for line in file:
                 yield Manifest.decode(line[:-1])
 
+    def _gone(self, first: Manifest) -> None:
+        """Judge that batches before the first are gone."""
+        if self._policy.expired_before(first.created):
+            self.verdict.notes.append(f"batches before {self.begin} are gone, as their retention is over")
+        else:
+            self.verdict.add(
+                "batches-missing", f"the {self.begin} batches before this one are missing", batch=self.begin
+            )
 
-def _then(lines: Lines, archive: Archive, size: int) -> Iterator[bytes]:
-    """Yield the manifests that were read before, then the others, which are kept; canonical JSON has no newline."""
-    count = 0
-    for line in lines:
-        count += 1
-        yield line
-    for sequence in range(count, size):
-        try:
-            data = archive.read(manifest_name(sequence), MAX_MANIFEST_BYTES)
-        except FileNotFoundError:
-            return
-        yield data  # whoever takes it refuses what is no manifest before it is kept
-        lines.add(data)
+    def _then(self, lines: Lines) -> Iterator[bytes]:
+        """Yield the manifests that were read before, then the others, which are kept; they have no newline in them."""
+        count = self.begin
+        for line in lines:
+            count += 1
+            yield line
+        names = ((manifest_name(sequence), MAX_MANIFEST_BYTES) for sequence in range(count, self.checkpoint.size))
+        for data in fetch(self.archive, names, self.verdict):
+            if data is None:
+                return
+            yield data  # whoever takes it refuses what is no manifest before it is kept
+            lines.add(data)

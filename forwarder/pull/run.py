@@ -21,6 +21,7 @@ from forwarder.pull.work import Journal, Work
 from forwarder.seal import canonical
 from forwarder.seal.note import Checkpoint, Verifier
 from forwarder.terminal import Advance
+from forwarder.verify.policy import Policy
 
 FOLDER: Final = "nmap-forwarder-answer"
 """What the answer is called in a tar: the same whatever the tar is called."""
@@ -34,6 +35,8 @@ class Source:
 
     archive: Archive
     verifier: Verifier
+    policy: Policy
+    """For how long its batches are kept."""
     pins: list[Checkpoint]
     """Checkpoints known from elsewhere, which the log must contain."""
 
@@ -70,7 +73,7 @@ def pull(
             log = _log(source, work, progress)
             journal = Journal(_place(work, source.verifier) / "journal")
             stack.callback(journal.close)
-            fetchers.append(Fetcher(log, answer.question, work, journal))
+            fetchers.append(Fetcher(log, answer.question, work, journal, source.policy))
         for fetcher in fetchers:
             with progress("pulling", fetcher.log.checkpoint.size) as advance:
                 fetcher.run(advance)
@@ -101,7 +104,7 @@ def _place(work: Work, verifier: Verifier) -> Path:
 
 
 def _log(source: Source, work: Work, progress: Callable[[str, int], AbstractContextManager[Advance]]) -> Log:
-    log = Log(source.archive, source.verifier, _place(work, source.verifier))
+    log = Log(source.archive, source.verifier, _place(work, source.verifier), source.policy)
     with progress("reading manifests", log.checkpoint.size) as advance:
         log.read(source.pins, advance)
     return log

@@ -7,11 +7,18 @@ from forwarder.seal.note import HASH_BYTES
 
 
 class Tree:
-    """A log's tree, all of its perfect subtrees: 64 bytes for each batch."""
+    """A log's tree, all of its perfect subtrees: 64 bytes for each batch.
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._levels: list[bytearray] = []
+    Args:
+        frontier: the tree to go on from, if batches before are gone. Only batches behind them can be proven.
+    """
+
+    def __init__(self, frontier: merkle.Frontier | None = None) -> None:
+        self.size = frontier.size if frontier else 0
+        self._levels = [bytearray((self.size >> level) * HASH_BYTES) for level in range(self.size.bit_length())]
+        bits = [level for level in reversed(range(self.size.bit_length())) if self.size >> level & 1]
+        for level, node in zip(bits, frontier.nodes if frontier else (), strict=True):
+            self._levels[level][-HASH_BYTES:] = node
 
     def add(self, leaf: bytes) -> None:
         """Add a leaf hash."""

@@ -13,6 +13,7 @@ import tarfile
 import pytest
 import zstandard
 from conftest import Forwarder, host, scan
+from test_guide import check
 
 from forwarder.archive.directory import DirectoryArchive
 from forwarder.pull import fetch
@@ -251,6 +252,53 @@ def test_a_batch_without_a_checkpoint_is_named_and_not_in_the_answer(copy, pull)
     assert lines(out) == list(copy_lines(copy, without=3))
 
 
+@pytest.mark.parametrize("gone", [1, 2, 3])
+def test_the_oldest_batches_may_be_gone_when_their_retention_is_over(copy, pull, gone):
+    for sequence in range(gone):
+        manifest = copy.manifests()[0]
+        (copy.log / manifests.manifest_name(sequence)).unlink()
+        (copy.log / manifests.checkpoint_name(sequence + 1)).unlink()
+        (copy.log / manifest.records.name).unlink()
+    code, said, out, _ = pull(of=copy)
+    assert (code, f"the {gone} batches before this one are missing" in said) == (1, True)
+    assert lines(out) == copy.lines()
+    code, _, out, _ = pull("--retention-days", "0", of=copy)
+    assert code == 1, "kept for ever"
+    new = [json.loads(line)["@timestamp"] for line in lines(out)]
+    assert min(new) >= f"2023-11-{14 + gone}"
+    assert "are missing" in (out / "VERIFY.md").read_text()
+    assert check(out) == {}, "and proofs hold without what is gone"
+
+
+def test_what_is_gone_is_no_finding_after_its_retention(sealed):
+    """By the policy's clock, which for these tests' logs, sealed today, is years ahead."""
+    from datetime import UTC, datetime, timedelta
+
+    from forwarder.pull.log import Log
+    from forwarder.verify.policy import Policy
+
+    later = datetime.now(UTC) + timedelta(days=500)
+    for days, codes in ((400, []), (600, ["batches-missing"])):
+        work = sealed.directory / f"work{days}"
+        archive = _Shortened(sealed.archive, sealed.key.name)
+        log = Log(archive, sealed.key, work, Policy(timedelta(days=days), now=later))
+        log.read([], lambda _: None)
+        assert [finding.code for finding in log.verdict.findings] == codes
+        assert bool(log.verdict.notes) is not bool(codes)
+
+
+class _Shortened(DirectoryArchive):
+    """An archive whose first batch is gone."""
+
+    def open(self, key):
+        if key == manifests.manifest_name(0):
+            raise FileNotFoundError(key)
+        return super().open(key)
+
+    def keys(self, *arguments):
+        return (key for key in super().keys(*arguments) if key != manifests.manifest_name(0))
+
+
 def test_a_pinned_checkpoint_shows_a_cut_log(sealed, copy, pull, tmp_path):
     pin = sealed.log / manifests.checkpoint_name(4)
     code, _, out, _ = pull("--checkpoint", pin)
@@ -327,6 +375,8 @@ def test_which_inputs_records_were_made_from():
 
 KILLED = """
 import os, signal, sys
+from test_guide import check
+
 from forwarder.archive.directory import DirectoryArchive
 from forwarder.cli import main
 real, left, log = DirectoryArchive.open, int(sys.argv[1]), open(sys.argv[2], "a")

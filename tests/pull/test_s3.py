@@ -9,6 +9,7 @@ from test_guide import check
 
 pytestmark = pytest.mark.integration
 DAY = 86400
+READ = ["s3:GetObject", "s3:GetObjectVersion"]
 LIST = ["s3:ListBucket", "s3:ListBucketVersions"]
 
 
@@ -39,7 +40,7 @@ def auditor(server, sealed):
     subprocess.run(command, check=False, capture_output=True, timeout=30)
     arn = f"arn:aws:s3:::{sealed.bucket}"
     statements = [
-        {"Effect": "Allow", "Principal": {"AWS": [name]}, "Action": ["s3:GetObject"], "Resource": [f"{arn}/*"]},
+        {"Effect": "Allow", "Principal": {"AWS": [name]}, "Action": READ, "Resource": [f"{arn}/*"]},
         {"Effect": "Allow", "Principal": {"AWS": [name]}, "Action": LIST, "Resource": [arn]},
     ]
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
@@ -72,12 +73,18 @@ def test_a_log_may_be_named_by_its_own_prefix(sealed, auditor, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_an_object_that_a_delete_marker_hides_is_named(sealed, server, auditor, tmp_path):
-    keys = [item["Key"] for item in server.client().list_objects_v2(Bucket=sealed.bucket)["Contents"]]
-    victim = next(key for key in keys if "/records/" in key and key.endswith(".zst"))
-    server.client().delete_object(Bucket=sealed.bucket, Key=victim)
+def test_what_was_sealed_is_pulled_although_somebody_hides_and_overlays_it(sealed, server, auditor, tmp_path):
+    client = server.client()
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket=sealed.bucket)["Contents"]]
+    hidden, overlaid = [key for key in keys if "/records/" in key and key.endswith(".zst")][:2]
+    client.delete_object(Bucket=sealed.bucket, Key=hidden)
+    client.put_object(Bucket=sealed.bucket, Key=overlaid, Body=b"forged")
+    client.delete_object(Bucket=sealed.bucket, Key=next(key for key in keys if key.endswith("manifest.json")))
     result = pull(sealed, auditor, tmp_path / "out")
-    assert (result.returncode, victim.rpartition("/")[2].encode() in result.stdout) == (1, True)
+    assert (result.returncode, b"3 objects are hidden" in result.stderr) == (0, True), result.stderr
+    texts = {path.read_bytes() for path in (tmp_path / "out/evidence").iterdir()}
+    assert len(texts) == 3
+    assert "3 objects are hidden" in (tmp_path / "out/VERIFY.md").read_text()
     assert check(tmp_path / "out") == {}
 
 
