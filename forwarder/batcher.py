@@ -6,18 +6,23 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Final
 
 from forwarder import __version__, outbox
 from forwarder.config import Settings
+from forwarder.ecs import seals
 from forwarder.history import Asset
 from forwarder.ledger import Batch, Input, Scan
 from forwarder.nmap.targets import Range
+from forwarder.reading import options
 from forwarder.seal.keychange import KeyChange
-from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, timestamp
+from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, manifest_name, timestamp
 from forwarder.seal.merkle import EMPTY
 from forwarder.state import State
 
-SOFTWARE = f"nmap-forwarder/{__version__}"
+MAX_TOLD: Final = 1000
+"""Anchors that one batch tells of; after an outage the next ones tell of more."""
+SOFTWARE: Final = f"nmap-forwarder/{__version__}"
 
 
 class Batcher:
@@ -32,7 +37,7 @@ class Batcher:
         anchor: called after each seal; puts sealed batches into the archive.
     """
 
-    def __init__(self, state: State, settings: Settings, anchor: Callable[[State], object]) -> None:
+    def __init__(self, state: State, settings: Settings, anchor: Callable[[], object]) -> None:
         self._state = state
         self._settings = settings
         self._anchor = anchor
@@ -47,6 +52,7 @@ class Batcher:
         self._scans: dict[str, Scan] = {}
         self._assets: dict[tuple[str, str], Asset] = {}
         self._finished: list[str] = []
+        self._told: list[int] = []
 
     @property
     def full(self) -> bool:
@@ -61,7 +67,19 @@ class Batcher:
             self._evidence[source.raw_sha256] = self._reference(source)
         if self._writer is None:
             self._writer = outbox.RecordWriter(self._directory)
+            self._tell(self._writer)
         self._writer.add(line)
+
+    def _tell(self, writer: outbox.RecordWriter) -> None:
+        """Begin a batch with what is to be told of the anchors of those before; it is never made for that alone."""
+        look = options(self._settings)
+        for sequence, time in self._state.ledger.receipts.untold(MAX_TOLD):
+            batch, receipt = self._state.ledger.batch(sequence), self._state.ledger.receipts.of(manifest_name(sequence))
+            if batch and receipt:
+                writer.add(
+                    seals.record(look, self._state.origin, batch, self._state.ledger.root(sequence + 1), receipt, time)
+                )
+            self._told.append(sequence)
 
     def _reference(self, source: Input) -> Evidence:
         if self._settings["privacy.evidence"] == "hash-only":
@@ -152,13 +170,14 @@ class Batcher:
             outbox.stage_tiles(self._directory, ledger, size)
             ledger.assets.reflect(size)
             self._remember()
+            ledger.receipts.told(self._told)
         outbox.sign(self._directory, ledger, state.keys.signers(size), size)
         ledger.set_batch_state(self.sequence, "sealed")
         self.sequence, self._previous = size, sha256
         self._first_record += records.count
         self._last_created = manifest.created
-        self._evidence = {}
-        self._anchor(state)
+        self._evidence, self._told = {}, []
+        self._anchor()
 
     def _remember(self) -> None:
         for scan in self._scans.values():

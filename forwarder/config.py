@@ -288,6 +288,12 @@ KEYS: Final = (
         'Compression of requests: "gzip", "none", or "auto": gzip unless the server is on this machine.',
     ),
     Key(
+        "elasticsearch.unanchored",
+        False,  # noqa: FBT003
+        _boolean,
+        "Deliver also what is sealed while the archive is away; else documents wait until they are locked away.",
+    ),
+    Key(
         "elasticsearch.retention_days",
         400,
         _count,

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from forwarder.assets import Assets
 from forwarder.errors import TemporaryError, UsageError
+from forwarder.receipts import Receipts
 from forwarder.seal import merkle, tiles
 
 SCHEMA: Final = (
@@ -59,7 +60,7 @@ CREATE TABLE batch (
     first_record INTEGER NOT NULL,
     records INTEGER NOT NULL,
     created TEXT NOT NULL,
-    state TEXT NOT NULL          -- intent, sealed, anchored, delivering, delivered
+    state TEXT NOT NULL          -- intent, sealed, early-…, anchored, delivering, delivered
 );
 CREATE TABLE node (              -- hashes of the log's tree at the levels of its tiles
     level INTEGER NOT NULL,
@@ -96,6 +97,22 @@ CREATE TABLE asset_state (batches INTEGER NOT NULL); -- how many batches the ass
 INSERT INTO asset_state VALUES (0);
 """,
     """
+CREATE TABLE receipt (           -- what keeps an object, as the archive said when it was put
+    key TEXT PRIMARY KEY,        -- relative to the origin
+    batch INTEGER NOT NULL,      -- with which it was put, or kept anew, last
+    bucket TEXT NOT NULL,
+    bucket_key TEXT NOT NULL,
+    version_id TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    retain_until TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX receipt_batch ON receipt (batch);
+CREATE TABLE untold (            -- batches whose anchor no seal record tells of yet
+    sequence INTEGER PRIMARY KEY,
+    time TEXT NOT NULL           -- when they were anchored
+);
+""",
+    """
 CREATE TABLE log_key (            -- signing keys that came after the first
     sequence INTEGER PRIMARY KEY, -- of the batch that brought it
     verifier TEXT NOT NULL
@@ -110,6 +127,10 @@ CREATE TABLE stamped (            -- newest time-stamp of each authority
 """What each version added to the one before; once released, an entry never changes."""
 ANCHORED: Final = ("anchored", "delivering", "delivered")
 """States of a batch that is in the archive."""
+EARLY: Final = "early-"
+"""Begins the state of a batch that is delivered, or being delivered, although it is not in the archive."""
+SEALED: Final = ("sealed", EARLY + "delivering", EARLY + "delivered")
+"""States of a batch that waits for the archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +213,7 @@ class Ledger:
         elif version > len(SCHEMA):
             raise UsageError(f"{path} was made by a newer version", "upgrade nmap-forwarder")
         self.assets = Assets(self._db)
+        self.receipts = Receipts(self._db)
 
     def close(self) -> None:
         """Close the database."""
@@ -280,6 +302,11 @@ class Ledger:
         row = self._db.execute(query, states).fetchone()
         return Batch(*row) if row else None
 
+    def batch(self, sequence: int) -> Batch | None:
+        """Return a batch."""
+        row = self._db.execute("SELECT * FROM batch WHERE sequence = ?", (sequence,)).fetchone()
+        return Batch(*row) if row else None
+
     def batches(self, *states: str) -> list[Batch]:
         """Return the batches in some states, in order."""
         query = f"SELECT * FROM batch WHERE state IN ({', '.join('?' * len(states))}) ORDER BY sequence"  # noqa: S608
@@ -311,6 +338,11 @@ class Ledger:
         """Return (size, time) of each authority's newest time-stamp, by its URL."""
         return {url: (size, time) for url, size, time in self._db.execute("SELECT * FROM stamped ORDER BY url")}
 
+    def set_anchored(self, batch: Batch) -> None:
+        """Say that a batch is in the archive; what was delivered early stays delivered."""
+        state = batch.state.removeprefix(EARLY) if batch.state.startswith(EARLY) else "anchored"
+        self.set_batch_state(batch.sequence, state)
+
     # --- delivery -----------------------------------------------------------------------------------------
 
     def add_dead_letter(self, letter: DeadLetter) -> None:
@@ -328,8 +360,9 @@ class Ledger:
 
     def retry_refused(self) -> None:
         """Have the refused records of batches that are delivered sent again."""
-        wanted = "state = 'delivered' AND sequence IN (SELECT batch FROM dead_letter)"
-        self._db.execute(f"UPDATE batch SET state = 'anchored' WHERE {wanted}")  # noqa: S608 - our own words
+        for before, after in (("delivered", "anchored"), (EARLY + "delivered", "sealed")):
+            wanted = "state = ? AND sequence IN (SELECT batch FROM dead_letter)"
+            self._db.execute(f"UPDATE batch SET state = ? WHERE {wanted}", (after, before))  # noqa: S608 - our own words
 
     def dead_letters(self, most: int = -1) -> list[DeadLetter]:
         """Return the newest refused records, by default all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,8 @@ from typing import Final
 import zstandard
 
 from forwarder import durable
-from forwarder.archive.interface import Archive
+from forwarder.archive.directory import DirectoryArchive
+from forwarder.archive.interface import Archive, Receipt
 from forwarder.errors import IntegrityError
 from forwarder.ledger import ANCHORED, Ledger
 from forwarder.seal import merkle, tiles
@@ -128,6 +129,11 @@ def directory_of(outbox: Path, sequence: int) -> Path:
     return outbox / f"{sequence:020d}"
 
 
+def sealed(directory: Path) -> Archive:
+    """Return a batch's directory as an archive, to read a batch from that is in no other yet."""
+    return DirectoryArchive(directory, "")
+
+
 def stage(directory: Path, manifest: Manifest, spool: Path) -> str:
     """Put a batch's evidence and manifest beside its records, durably; return the manifest's hash."""
     for item in manifest.evidence:
@@ -159,40 +165,80 @@ def sign(directory: Path, ledger: Ledger, signers: Sequence[Signer], size: int) 
     durable.write(directory / checkpoint_name(size), checkpoint.sign(*signers))
 
 
-def anchor(directory: Path, manifest: Manifest, archive: Archive, skip: frozenset[str]) -> None:
+def anchor(
+    directory: Path, manifest: Manifest, archive: Archive, skip: frozenset[str], changes: Iterable[int] = ()
+) -> dict[str, Receipt]:
     """Put a sealed batch into the archive, so that whoever finds its checkpoint finds all of it.
 
     Args:
         directory: the batch's directory in the outbox.
         manifest: the batch.
         archive: where to.
-        skip: raw hashes of evidence that is there already.
+        skip: raw hashes of evidence that is there already, and only has to be kept as long as the rest.
+        changes: earlier batches that changed keys: what proves them is kept as long as what the new keys sign.
+
+    Returns:
+        What keeps each object, by key; empty where nothing does.
 
     Raises:
         IntegrityError: the archive holds something else under one of the keys.
         OSError: the archive cannot be written.
     """
-    for key in _keys(manifest, skip):
-        archive.put(key, directory / key)
+    known = {item.name for item in manifest.evidence if item.raw_sha256 in skip}
+    receipts = {}
+    for key in _keys(manifest):
+        try:
+            receipts[key] = archive.keep(key) if key in known else archive.put(key, directory / key)
+        except FileNotFoundError:
+            receipts[key] = archive.put(key, directory / key)
+    lasting = dict.fromkeys(_frontier(manifest.sequence + 1))
+    for sequence in changes:
+        lasting |= dict.fromkeys(_change(sequence))
+    for key in lasting.keys() - receipts.keys():
+        receipts[key] = archive.keep(key)
     archive.point((directory / checkpoint_name(manifest.sequence + 1)).read_bytes())
+    return {key: receipt for key, receipt in receipts.items() if receipt}
 
 
-def _keys(manifest: Manifest, skip: frozenset[str]) -> Iterator[str]:
+def _keys(manifest: Manifest) -> Iterator[str]:
     """Yield the keys of a batch's objects in the order in which they are put."""
     if manifest.records.count:
         yield manifest.records.name
         yield manifest.records.leaves_name
     for item in manifest.evidence:
-        if item.stored_sha256 and item.raw_sha256 not in skip:
+        if item.stored_sha256:
             yield item.name
     if manifest.key:
         yield key_name(manifest.sequence)
     yield manifest.name
-    for level, index, width in tiles.right_edge(manifest.sequence + 1):
+    yield from tile_keys(manifest.sequence + 1)
+    yield checkpoint_name(manifest.sequence + 1)
+
+
+def tile_keys(size: int) -> Iterator[str]:
+    """Yield the keys of the tiles that the log's size-th leaf brings."""
+    for level, index, width in tiles.right_edge(size):
         yield tiles.path(level, index, width)
         if level == 0:
             yield tiles.path("entries", index, width)
-    yield checkpoint_name(manifest.sequence + 1)
+
+
+def _frontier(size: int) -> Iterator[str]:
+    """Yield the keys of older tiles that the root of a size is computed from: they live as long as its newest leaf."""
+    new = set(tile_keys(size))
+    level, count = 0, size
+    while count:
+        index, width = divmod(count, tiles.WIDTH)
+        if width and (key := tiles.path(level, index, width)) not in new:
+            yield key
+        level, count = level + 1, index
+
+
+def _change(sequence: int) -> Iterator[str]:
+    """Yield the keys of what proves a change of keys: that the batch says so, and that both keys signed its tree."""
+    yield from (key_name(sequence), manifest_name(sequence), checkpoint_name(sequence + 1))
+    yield from (key for key in tile_keys(sequence + 1) if not key.startswith("tile/entries/"))
+    yield from _frontier(sequence + 1)
 
 
 def check_head(archive: Archive, ledger: Ledger, origin: str) -> None:
@@ -201,7 +247,10 @@ def check_head(archive: Archive, ledger: Ledger, origin: str) -> None:
     Raises:
         IntegrityError: it has a batch that is not ours, or lacks ours: another writer, a restored state directory, or
             another archive than before.
+        TemporaryError: it cannot be reached.
+        UsageError: it does not keep objects as it should.
     """
+    archive.prepare()
     last = ledger.last_batch()
     anchored = ledger.last_batch(*ANCHORED)
     size = anchored.sequence + 1 if anchored else 0
@@ -214,14 +263,36 @@ def check_head(archive: Archive, ledger: Ledger, origin: str) -> None:
         if not found.startswith(expected):
             raise IntegrityError(
                 f"{archive.place} does not hold this log's checkpoint of size {size}",
-                "give the archive directory that was used before, or copy that one here first (cp -a)",
+                "give the archive that was used before; if somebody else wrote to it, run verify",
             )
     beyond = last.sequence + 1 if last else 0
-    if archive.has(manifest_name(beyond)) or archive.has(checkpoint_name(beyond + 1)):
-        raise IntegrityError(
-            f"{archive.place} already has a batch {beyond} that this state directory did not seal",
-            "an old state directory was restored, or two forwarders share a key; use the newer state directory",
-        )
+    if archive.beyond(beyond):
+        raise _fork(archive, beyond)
+
+
+def check_free(directory: Path, manifest: Manifest, archive: Archive) -> None:
+    """Refuse to put a batch in whose place, or behind it, there is another.
+
+    Raises:
+        IntegrityError: there is.
+    """
+    ours = (directory / manifest.name).read_bytes()
+    try:
+        there = archive.read(manifest.name, len(ours))
+    except FileNotFoundError:
+        there = ours
+    if there != ours:
+        raise _fork(archive, manifest.sequence)
+    if archive.beyond(manifest.sequence + 1):
+        raise _fork(archive, manifest.sequence + 1)
+
+
+def _fork(archive: Archive, sequence: int) -> IntegrityError:
+    return IntegrityError(
+        f"{archive.place} already has a batch {sequence} that this state directory did not seal",
+        "an old state directory was restored, or two forwarders share a key; stop the other one and go on from its "
+        "end with nmap-forwarder adopt, or begin a log of its own in a new state directory",
+    )
 
 
 def keep_only(outbox: Path, wanted: set[Path]) -> None:

@@ -27,6 +27,10 @@ class Outcome:
     batches: int = 0
     """Batches sealed, from sequence `first_batch` on."""
 
+    unanchored: str = ""
+    """Why batches wait for the archive; empty when all are in it."""
+    anchoring: Exit = Exit.OK
+    """What that means for the exit code."""
     delivered: int = 0
     """Documents that Elasticsearch has taken."""
     undelivered: str = ""
@@ -42,7 +46,7 @@ class Outcome:
     @property
     def exit_code(self) -> Exit:
         """Exit code of the run."""
-        return worst(Exit.REJECTED if self.rejected else Exit.OK, self.delivery, self.stamping)
+        return worst(Exit.REJECTED if self.rejected else Exit.OK, self.anchoring, self.delivery, self.stamping)
 
 
 def _nothing(*_: object) -> None:

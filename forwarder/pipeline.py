@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from forwarder import elastic, inbox, intake, outbox, reading, rebuild, stamp
+from forwarder.anchoring import Anchor
 from forwarder.archive import records
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
@@ -12,10 +13,10 @@ from forwarder.deliver.document import Splicer
 from forwarder.deliver.elasticsearch import ElasticsearchOutput
 from forwarder.deliver.interface import Output
 from forwarder.errors import ForwarderError, InputError, UsageError
-from forwarder.ledger import ANCHORED, Batch, DeadLetter, Input, Scan
+from forwarder.ledger import ANCHORED, EARLY, SEALED, Batch, DeadLetter, Input, Scan
 from forwarder.outcome import Listener, Outcome
 from forwarder.seal.keychange import KeyChange
-from forwarder.seal.manifest import Manifest, evidence_name, manifest_name
+from forwarder.seal.manifest import evidence_name
 from forwarder.seal.note import Verifier
 from forwarder.state import State
 
@@ -27,9 +28,11 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
         IntegrityError: the archive is not as we left it.
         OSError: the state directory or the archive cannot be written; a later run goes on.
     """
-    recover(state)
+    outcome = Outcome()
+    anchor = Anchor(state, outcome, listener)
+    recover(state, anchor)
     batcher = Batcher(state, settings, anchor)
-    outcome = Outcome(first_batch=batcher.sequence)
+    outcome.first_batch = batcher.sequence
     try:
         for left in state.ledger.inputs("spooled"):  # an earlier run was stopped before their last record
             read(left, state, settings, batcher, outcome, listener)
@@ -52,8 +55,8 @@ def redeliver(state: State, settings: Settings, listener: Listener, *, refused: 
     Raises:
         IntegrityError: the archive is not as we left it.
     """
-    recover(state)
     outcome = Outcome()
+    recover(state, Anchor(state, outcome, listener))
     if refused:
         state.ledger.retry_refused()
     deliver(state, settings, outcome, listener)
@@ -61,12 +64,21 @@ def redeliver(state: State, settings: Settings, listener: Listener, *, refused: 
     return outcome
 
 
-def change_key(state: State, settings: Settings, trusted_size: int | None = None, since: str = "") -> Verifier:
+def change_key(
+    state: State,
+    settings: Settings,
+    outcome: Outcome,
+    listener: Listener,
+    trusted_size: int | None = None,
+    since: str = "",
+) -> Verifier:
     """Have another key sign from now on; return it. The log says so in a batch that both keys sign.
 
     Args:
         state: the open state directory.
         settings: `key.uri` names the new key; else one is made.
+        outcome: is told if the archive could not be reached.
+        listener: likewise, at once.
         trusted_size: of a revocation, the largest size that the old key is still trusted for.
         since: of a revocation, the time from which on the old key may have been in other hands, if it is known.
 
@@ -74,25 +86,26 @@ def change_key(state: State, settings: Settings, trusted_size: int | None = None
         UsageError: the new key cannot be used, or the log has not had that size.
         IntegrityError: the archive is not as we left it.
     """
-    recover(state)
+    anchor = Anchor(state, outcome, listener)
+    recover(state, anchor)
     batcher = Batcher(state, settings, anchor)
     if trusted_size is not None and trusted_size > batcher.sequence:
         raise UsageError(f"the log has {batcher.sequence} batches only", "give the size of a checkpoint that it had")
     old, new = state.keys.in_force, state.keys.prepare(settings["key.uri"])
     action = "rotate" if trusted_size is None else "revoke"
     batcher.change_key(KeyChange(action, str(old), str(new), trusted_size, since))
+    have_stamped(state, settings, outcome, listener)
     tidy(state)
     return new
 
 
-def recover(state: State) -> None:
+def recover(state: State, anchor: Anchor) -> None:
     """Finish batches that were promised; what was not promised is made anew from the spool."""
-    outbox.check_head(state.archive, state.ledger, state.origin)
     for batch in state.ledger.batches("intent"):
         directory = outbox.directory_of(state.outbox, batch.sequence)
         outbox.sign(directory, state.ledger, state.keys.signers(batch.sequence + 1), batch.sequence + 1)
         state.ledger.set_batch_state(batch.sequence, "sealed")
-    anchor(state)
+    anchor()
     rebuild.catch_up(state.ledger, state.archive)
     tidy(state)
 
@@ -140,23 +153,10 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
         listener.said(line)
 
 
-def anchor(state: State) -> None:
-    """Put sealed batches into the archive, in order."""
-    for batch in state.ledger.batches("sealed"):
-        directory = outbox.directory_of(state.outbox, batch.sequence)
-        manifest = Manifest.decode((directory / manifest_name(batch.sequence)).read_bytes())
-        inputs = [state.ledger.input(evidence.raw_sha256) for evidence in manifest.evidence]
-        there = frozenset(item.raw_sha256 for item in inputs if item and item.anchored)
-        outbox.anchor(directory, manifest, state.archive, there)
-        with state.ledger.transaction():
-            state.ledger.set_batch_state(batch.sequence, "anchored")
-            for evidence in manifest.evidence:
-                state.ledger.set_evidence_anchored(evidence.raw_sha256)
-
-
 def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listener) -> None:
     """Send what is in the archive on to Elasticsearch, if there is one; what fails is left for the next run."""
-    batches = state.ledger.batches("anchored", "delivering")
+    early = SEALED if settings["elasticsearch.unanchored"] else ()
+    batches = [batch for batch in state.ledger.batches(*ANCHORED, *early) if not batch.state.endswith("delivered")]
     if not batches or not elastic.configured(settings):
         return
     where = elastic.place(settings)
@@ -189,20 +189,22 @@ def deliver_batch(
     Of a batch with refused records only these are sent again: the others were taken, and whether they are there is
     known to the server only until their data stream begins its next index.
     """
-    ledger = state.ledger
-    manifest = records.manifest(state.archive, batch.sequence, batch.manifest_sha256)
+    ledger, archive, early = state.ledger, state.archive, EARLY if batch.state in SEALED else ""
+    if early:
+        archive = outbox.sealed(outbox.directory_of(state.outbox, batch.sequence))
+    manifest = records.manifest(archive, batch.sequence, batch.manifest_sha256)
     agent = (state.agent_id, settings["observer.name"])
-    splicer = Splicer(manifest, batch.manifest_sha256, state.archive.kind, agent)
+    splicer = Splicer(manifest, batch.manifest_sha256, "none" if early else archive.kind, agent)
     again = ledger.refused_of(batch.sequence)
     documents = (
         splicer.document(line, index)
-        for index, line in enumerate(records.lines(state.archive, manifest))
+        for index, line in enumerate(records.lines(archive, manifest))
         if not again or batch.first_record + index in again
     )
-    ledger.set_batch_state(batch.sequence, "delivering")
+    ledger.set_batch_state(batch.sequence, f"{early}delivering")
     refused: list[DeadLetter] = []
     try:
-        for result in output.deliver(documents, resumed=batch.state == "delivering"):
+        for result in output.deliver(documents, resumed=batch.state.endswith("delivering")):
             outcome.delivered += result.created + result.known
             listener.progressed(result.created + result.known + len(result.rejected))
             for item in result.rejected:
@@ -221,13 +223,13 @@ def deliver_batch(
         ledger.remove_dead_letters(batch.sequence)
         for letter in refused:
             ledger.add_dead_letter(letter)
-        ledger.set_batch_state(batch.sequence, "delivered")
+        ledger.set_batch_state(batch.sequence, f"{early}delivered")
 
 
 def tidy(state: State) -> None:
     """Remove what is no longer needed: batches in the archive, and inputs whose records all are."""
     unsealed = {item.raw_sha256 for item in state.ledger.inputs("spooled")}
-    pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches("sealed")}
+    pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches(*SEALED)}
     intake.keep_only(state.spool, {intake.spooled(state.spool, raw_sha256) for raw_sha256 in unsealed})
     outbox.keep_only(state.outbox, pending)
     last = state.ledger.last_batch(*ANCHORED)

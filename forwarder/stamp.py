@@ -39,6 +39,8 @@ def stamp(state: State, settings: Settings, outcome: Outcome, listener: Listener
         IntegrityError: the archive is not as we left it.
         OSError: the state directory or the archive cannot be written.
     """
+    if outcome.unanchored:
+        return
     put(state)
     last = state.ledger.last_batch(*ANCHORED)
     size = last.sequence + 1 if last else 0

@@ -2,7 +2,8 @@
 
 import pytest
 
-from forwarder import pipeline, rebuild, state
+from forwarder import rebuild, state
+from forwarder.anchoring import Anchor
 from forwarder.ecs.check import problems
 
 HEAD = (
@@ -240,14 +241,14 @@ def test_a_run_that_is_killed_anywhere_tells_the_same_changes(story, monkeypatch
         before = len(box.forwarder.records())
         sealed = []
 
-        def anchor(opened, stop=stop, sealed=sealed, real=pipeline.anchor):
+        def anchor(self, stop=stop, sealed=sealed, real=Anchor.__call__):
             sealed.append(1)
             if len(sealed) == stop:
                 raise KeyboardInterrupt
-            real(opened)
+            real(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline, "anchor", anchor)
+            patch.setattr(Anchor, "__call__", anchor)
             with pytest.raises(KeyboardInterrupt):
                 box.scan(*second)
         assert not box.forwarder.forward().rejected

@@ -16,10 +16,10 @@ import pytest
 import zstandard
 from conftest import Forwarder, host, scan
 
-from forwarder import outbox, pipeline, state
+from forwarder import outbox, state
 from forwarder.errors import Exit, IntegrityError, TemporaryError, UsageError
 from forwarder.ledger import Ledger
-from forwarder.seal.manifest import Manifest
+from forwarder.seal.manifest import Manifest, manifest_name
 
 
 def ids(forwarder):
@@ -447,4 +447,4 @@ def test_a_manifest_reads_back_as_it_was_written(forwarder):
     forwarder.forward(forwarder.write("a.xml", scan(1)))
     (manifest,) = forwarder.manifests()
     assert Manifest.decode(manifest.encode()) == manifest
-    assert pipeline.manifest_name(0) == manifest.name
+    assert manifest_name(0) == manifest.name

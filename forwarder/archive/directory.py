@@ -22,15 +22,24 @@ class DirectoryArchive(Archive):
         origin: the log's origin.
     """
 
-    kind = "directory"
-
     def __init__(self, directory: Path, origin: str) -> None:
         self.root = directory / origin
+
+    @property
+    def kind(self) -> str:
+        """A word."""
+        return "directory"
 
     @property
     def place(self) -> str:
         """The log's directory."""
         return str(self.root)
+
+    def prepare(self) -> None:
+        """Nothing: a directory keeps what it is given until somebody deletes it."""
+
+    def keep(self, key: str) -> None:
+        """Nothing, likewise."""
 
     def put(self, key: str, source: Path) -> None:
         """Link or copy a file; see `Archive.put`."""
@@ -50,7 +59,16 @@ class DirectoryArchive(Archive):
 
     def open(self, key: str) -> IO[bytes]:
         """Open an object; see `Archive.open`."""
-        return (self.root / key).open("rb")
+        return open(f"{self.root}/{key}", "rb")  # noqa: PTH123, SIM115 - many small files: Path takes as long as the rest
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Return an object's bytes; see `Archive.read`."""
+        with open(f"{self.root}/{key}", "rb", buffering=0) as file:  # noqa: PTH123
+            parts = []
+            while limit >= 0 and (data := file.read(limit + 1)):
+                parts.append(data)
+                limit -= len(data)
+            return b"".join(parts)
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
         """Yield keys; see `Archive.keys`."""

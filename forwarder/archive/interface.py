@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from forwarder.errors import IntegrityError
+from forwarder.seal.manifest import checkpoint_name, manifest_name
 
 POINTER = "checkpoint"
 """The one key that may be written again."""
@@ -64,15 +65,44 @@ class Receipt:
 class Archive(ABC):
     """The objects of one log."""
 
-    kind: ClassVar[str]
-    """What documents say they are locked away in."""
     ahead: ClassVar[int] = 1
     """How many objects are worth asking for at the same time: more than one where an answer takes a while."""
 
     @property
     @abstractmethod
+    def kind(self) -> str:
+        """What documents say they are locked away in."""
+
+    @property
+    @abstractmethod
     def place(self) -> str:
         """Where it is, as people are told."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make sure that the archive keeps what is put as it should.
+
+        Raises:
+            TemporaryError: it cannot be reached.
+            UsageError: it does not, or its clock is wrong.
+        """
+
+    def beyond(self, size: int) -> str:
+        """Return the key of some object that only a log with more than `size` batches has; empty for none.
+
+        Raises:
+            IntegrityError: the log's end is hidden, so that this cannot be told.
+        """
+        names = (manifest_name(size), checkpoint_name(size + 1))
+        return next(filter(self.has, names), "")
+
+    @abstractmethod
+    def keep(self, key: str) -> Receipt | None:
+        """Keep an object that is there as long as what is put now; return what keeps it, None where nothing does.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
 
     @abstractmethod
     def put(self, key: str, source: Path) -> Receipt | None:

@@ -15,6 +15,7 @@ from forwarder.archive.interface import POINTER, Archive, Lock, Receipt, Version
 from forwarder.archive.place import Bucket
 from forwarder.archive.s3_client import Client, PreconditionError, RefusedError, unanswered
 from forwarder.errors import IntegrityError, UsageError
+from forwarder.seal.manifest import checkpoint_name, manifest_name
 
 CHUNK: Final = 1 << 20
 SKEW: Final = timedelta(minutes=5)
@@ -66,7 +67,6 @@ class S3Archive(Archive):
         locking: how objects are kept.
     """
 
-    kind = "s3"
     ahead = 10  # as many connections as boto keeps
 
     def __init__(self, client: Client, bucket: Bucket, origin: str, locking: Locking) -> None:
@@ -75,6 +75,11 @@ class S3Archive(Archive):
         self._origin = origin
         self._locking = locking
         self._until: datetime | None = None
+
+    @property
+    def kind(self) -> str:
+        """Scheme and bucket."""
+        return f"s3:{self._bucket.name}"
 
     @property
     def place(self) -> str:
@@ -88,7 +93,7 @@ class S3Archive(Archive):
 
     def put(self, key: str, source: Path) -> Receipt:
         """Put a file under a key that has none, or see that it has just this; see `Archive.put`."""
-        until = self._until or self._retain_until()
+        until = self._until or self._set_until()
         with source.open("rb") as file:
             checksum = file_digest(file, "sha256")
             try:
@@ -105,8 +110,23 @@ class S3Archive(Archive):
                 version_id = self._ours(key, checksum.hexdigest())
         return self._receipt(key, version_id, until)
 
-    def _retain_until(self) -> datetime:
-        """Return until when objects are to be kept, by the server's clock.
+    def prepare(self) -> None:
+        """See that the bucket can lock, and until when objects are to be kept; see `Archive.prepare`."""
+        right = f"nmap-forwarder setup s3 --archive {self._bucket} makes a right one"
+        if self._client.call("get_bucket_versioning").get("Status") != "Enabled":
+            raise UsageError(f"{self.place}: the bucket keeps no versions", right)
+        try:
+            answer = self._client.call("get_object_lock_configuration")
+        except RefusedError as error:
+            if error.code not in UNLOCKED:
+                raise
+            answer = {}
+        if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+            raise UsageError(f"{self.place}: the bucket has no Object Lock", right)
+        self._set_until()
+
+    def _set_until(self) -> datetime:
+        """Set until when objects are to be kept, by the server's clock.
 
         Raises:
             UsageError: the server's clock is not ours: one of them would lock too long, or not long enough.
@@ -120,6 +140,23 @@ class S3Archive(Archive):
             )
         self._until = self._client.date + timedelta(days=self._locking.days)
         return self._until
+
+    def beyond(self, size: int) -> str:
+        """Return the key of an object behind the log's end; see `Archive.beyond`.
+
+        Objects count that are hidden: on some servers a delete marker makes room for a second one of the same key.
+        """
+        self._set_until()
+        ends = [manifest_name(size - 1), checkpoint_name(size)] if size else []
+        for version in (version for key in ends for version in self.versions(key)):
+            if version.is_delete_marker:
+                raise IntegrityError(
+                    f"{self.place}/{version.key} is hidden by a delete marker",
+                    "find out who deletes, remove the marker, and run verify",
+                )
+        for version in self.versions(f"batches/{size:020d}/"):
+            return version.key
+        return next((version.key for version in self.versions("checkpoints/", after=checkpoint_name(size))), "")
 
     def _ours(self, key: str, sha256: str) -> str:
         """Return the version of a key, all of whose versions have the same, given bytes.
@@ -161,6 +198,12 @@ class S3Archive(Archive):
             )
         return Receipt(self._bucket.name, self._key(key), version_id, lock.mode, lock.retain_until)
 
+    def keep(self, key: str) -> Receipt:
+        """Extend what keeps an object; see `Archive.keep`."""
+        until = self._until or self._set_until()
+        version_id = self._client.call("head_object", Key=self._key(key)).get("VersionId", "")
+        return self._receipt(key, version_id, until)
+
     def _extend(self, key: str, version_id: str, lock: Lock, until: datetime) -> None:
         """Make a lock as strong and as long as we ask for, and never less than it is."""
         retention = {
@@ -172,7 +215,7 @@ class S3Archive(Archive):
 
     def point(self, data: bytes) -> None:
         """Replace the pointer, if nobody else does at the same time."""
-        until = self._until or self._retain_until()
+        until = self._until or self._set_until()
         arguments = {"Key": self._key(POINTER), "Body": data, **self._locking.arguments(until)}
         arguments["ChecksumSHA256"] = b64encode(sha256(data).digest()).decode()
         try:

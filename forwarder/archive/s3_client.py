@@ -144,7 +144,10 @@ class Client:
     def _refusal(self, code: str, status: int, why: str, where: str, operation: str) -> ForwarderError:
         """Return what an answer means that would be the same next time."""
         if code == "NoSuchBucket":
-            what, hint = f"there is no bucket {self.bucket.name}", f"nmap-forwarder setup s3 {self.bucket} makes one"
+            what, hint = (
+                f"there is no bucket {self.bucket.name}",
+                f"nmap-forwarder setup s3 --archive {self.bucket} makes one",
+            )
         elif code == "RequestTimeTooSkewed":
             what, hint = "the server's clock is not this machine's", "set the clock (NTP)"
         elif code.startswith("KMS."):

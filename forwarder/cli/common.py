@@ -26,6 +26,10 @@ FLAGS = {
     "scan.vantage": "NAME",
     "records.ports": "WHICH",
     "privacy.evidence": "RULE",
+    "s3.mode": "MODE",
+    "s3.retention_days": "DAYS",
+    "s3.endpoint": "URL",
+    "s3.profile": "NAME",
     "elasticsearch.url": "URL",
     "elasticsearch.api_key_file": "FILE",
     "elasticsearch.user": "NAME",
@@ -34,8 +38,17 @@ FLAGS = {
     "elasticsearch.fingerprint": "SHA256",
 }
 """Setting → what its flag takes. The flag is the key's last part; `scan.vantage` is --vantage."""
-NAMED: Final = {"key.uri": "key-uri", "observer.name": "observer", "elasticsearch.url": "elasticsearch"}
+NAMED: Final = {
+    "key.uri": "key-uri",
+    "observer.name": "observer",
+    "elasticsearch.url": "elasticsearch",
+    "s3.mode": "lock-mode",
+    "s3.retention_days": "lock-days",
+    "s3.endpoint": "s3-endpoint",
+    "s3.profile": "s3-profile",
+}
 """Setting → its flag, where that is not the last part."""
+S3: Final = tuple(name for name in FLAGS if name.startswith("s3."))
 ELASTICSEARCH: Final = tuple(name for name in FLAGS if name.startswith("elasticsearch."))
 
 

@@ -20,6 +20,7 @@ examples:
   nmap-forwarder forward /var/spool/nmap            # every scan in it, also compressed ones
   nmap -oX - 192.0.2.0/24 | nmap-forwarder forward -
   nmap-forwarder forward --json '/data/**/*.xml.gz'
+  nmap-forwarder forward --archive s3://scans/nmap /var/spool/nmap
   nmap-forwarder forward --elasticsearch https://es.example:9200 --api-key-file key scan.xml
 
 Files may be compressed (gz, bz2, xz, zst). What was read before is recognised
@@ -34,7 +35,7 @@ def add(commands: Any) -> None:
         "paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input"
     )
     common.setting(parser, "archive", "lock_wait", "intake.settle", "observer.name", "scan.vantage")
-    common.setting(parser, "records.ports", "privacy.evidence", *common.ELASTICSEARCH)
+    common.setting(parser, "records.ports", "privacy.evidence", *common.S3, *common.ELASTICSEARCH)
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="print nothing but problems")
     parser.set_defaults(run=run)
@@ -100,6 +101,8 @@ def _summary(outcome: Outcome, place: str) -> str:
         line += f"; sealed as {which} in {place}"
     if outcome.delivered:
         line += f"; {outcome.delivered} documents delivered"
+    if outcome.unanchored:
+        line += "; what is not in the archive yet waits for the next run"
     if outcome.undelivered:
         line += "; the rest waits for the next run"
     return line

@@ -11,8 +11,9 @@ from forwarder.cli import common
 from forwarder.errors import Exit, NothingError, UsageError
 from forwarder.keyring import history, kept
 from forwarder.ledger import Ledger
+from forwarder.outcome import Listener, Outcome
 from forwarder.seal.canonical import TIME
-from forwarder.terminal import say
+from forwarder.terminal import complain, say
 
 EPILOG = """\
 examples:
@@ -63,14 +64,20 @@ def run(args: argparse.Namespace) -> Exit:
         raise UsageError("--trusted-size must not be negative")
     if args.since and not TIME.fullmatch(args.since):
         raise UsageError("--since is no time", "write it like 2026-11-20T00:00:00.000Z")
+    outcome = Outcome()
     with state.opened(values) as opened:
         old = opened.keys.in_force
-        new = pipeline.change_key(opened, values, args.trusted_size, args.since)
-        gone = not kept(opened.directory, old)
+        new = pipeline.change_key(opened, values, outcome, Listener(said=complain), args.trusted_size, args.since)
+        left = kept(opened.directory, old)
     say(f"{'revoked' if revoke else 'replaced'} {old}")
-    say(f"the old private key is {'removed' if gone else 'not ours to remove: destroy it where it is kept'}")
+    if not left:
+        say("the old private key is removed")
+    elif outcome.unanchored:
+        say("the old private key is removed when the archive has the change")
+    else:
+        say(f"the old private key is not ours to remove: destroy it where it is kept ({left})")
     say(f"signing with {new}")
-    return Exit.OK
+    return outcome.exit_code
 
 
 def _show(directory: Any, *, as_json: bool) -> Exit:

@@ -6,9 +6,11 @@ import argparse
 from typing import Any
 
 from forwarder import pipeline, rebuild, state
+from forwarder.anchoring import Anchor
 from forwarder.cli import common
 from forwarder.errors import Exit, NothingError
-from forwarder.terminal import progress, say
+from forwarder.outcome import Listener, Outcome
+from forwarder.terminal import complain, progress, say
 
 EPILOG = """\
 examples:
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> Exit:
     if not state.is_made(values["state_dir"]):
         raise NothingError(f"{values['state_dir']}: no state directory", "nmap-forwarder init makes one")
     with state.opened(values) as opened, progress("reading", None, "batches", quiet=args.quiet) as advance:
-        pipeline.recover(opened)
+        pipeline.recover(opened, Anchor(opened, Outcome(), Listener(said=complain)))
         opened.ledger.assets.reflect(0)
         count = rebuild.catch_up(opened.ledger, opened.archive, advance)
         if not args.quiet:

@@ -6,8 +6,10 @@ import argparse
 import json
 from typing import Any
 
-from forwarder import elastic
+from forwarder import elastic, state
+from forwarder.archive.place import Bucket
 from forwarder.cli import common
+from forwarder.config import Settings
 from forwarder.errors import Exit, UsageError
 from forwarder.terminal import say
 
@@ -16,18 +18,23 @@ examples:
   nmap-forwarder setup elasticsearch --print > nmap.json       # for other tools
   nmap-forwarder setup elasticsearch --elasticsearch https://es.example:9200 --api-key-file setup.key
   nmap-forwarder setup elasticsearch --check                   # exit code 2 if something is missing or old
+  nmap-forwarder setup s3 --archive s3://scans/nmap            # make the bucket, with Object Lock and a policy
+  nmap-forwarder setup s3 --archive s3://scans/nmap --print    # policies: bucket, forwarder, read-only auditor
 
 Installs index templates with mappings, lifecycle, the ingest pipeline and the
 latest-state transforms; a second time there is nothing to do. What you add in
 component templates named …@custom is kept. The key that setup needs may do more
-than the one that delivers: --print shows both as roles."""
+than the one that delivers: --print shows both as roles.
+
+A bucket that is there is not changed: it must keep versions and have Object Lock.
+Who may make a bucket should not be who forwards: --print shows the least for each."""
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "setup", "install what other systems need", EPILOG)
-    parser.add_argument("target", choices=["elasticsearch"], metavar="SYSTEM", help="elasticsearch")
-    common.setting(parser, *common.ELASTICSEARCH)
+    parser.add_argument("target", choices=["elasticsearch", "s3"], metavar="SYSTEM", help="elasticsearch or s3")
+    common.setting(parser, "archive", *common.S3, *common.ELASTICSEARCH)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--print", action="store_true", help="print what would be installed as one JSON object")
     what.add_argument("--check", action="store_true", help="install nothing; fail when something is missing or old")
@@ -37,10 +44,39 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> Exit:
     """Run the command."""
+    values = common.settings(args)
+    return _s3(args, values) if args.target == "s3" else _elasticsearch(args, values)
+
+
+def _s3(args: argparse.Namespace, values: Settings) -> Exit:
+    bucket = values["archive"]
+    if not isinstance(bucket, Bucket):
+        raise UsageError(f"{bucket} is no archive in S3", "give --archive s3://bucket/prefix")
+    from forwarder.archive import s3_client  # noqa: PLC0415
+    from forwarder.archive.s3 import Locking  # noqa: PLC0415
+    from forwarder.setup import s3  # noqa: PLC0415
+
+    locking = Locking.of(values)
+    if args.print:
+        directory = values["state_dir"]
+        origin = state.verifier_key(directory).name if state.is_made(directory) else values["origin"]
+        print(json.dumps(s3.policies(bucket, locking, origin), indent=2))
+        return Exit.OK
+    client = s3_client.connect(values, bucket)
+    if args.check:
+        s3.check(client, bucket, locking)
+    else:
+        s3.make(client, bucket, locking, values["s3.region"], say)
+    say(f"{bucket}: objects will be locked for {locking.days} days ({locking.mode.lower()})")
+    if locking.kms_key:
+        say(f"{bucket}: whoever deletes the KMS key {locking.kms_key} destroys the evidence, whatever the lock says")
+    return Exit.OK
+
+
+def _elasticsearch(args: argparse.Namespace, values: Settings) -> Exit:
     from forwarder.setup import artifacts  # noqa: PLC0415
     from forwarder.setup.elasticsearch import Installer  # noqa: PLC0415
 
-    values = common.settings(args)
     wanted = artifacts.artifacts(values["elasticsearch.retention_days"])
     if args.print or args.roles:
         wanted += artifacts.roles()

@@ -11,7 +11,8 @@ from forwarder import elastic, state
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import Exit, NothingError
-from forwarder.ledger import ANCHORED, Ledger
+from forwarder.ledger import ANCHORED, EARLY, SEALED, Ledger
+from forwarder.seal.manifest import manifest_name, timestamp
 from forwarder.terminal import say
 
 EPILOG = """\
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace) -> Exit:
         f"{head['created'] or 'never'}"
     )
     say(f"queued    {facts['queued']} batches not in the archive yet")
+    if facts["locked"]:
+        locked = facts["locked"]
+        say(f"locked    until {locked['retain_until']} ({locked['mode'].lower()}): {locked['bucket']}/{locked['key']}")
     delivery = facts["delivery"]
     if delivery["place"] or delivery["delivered"]:
         say(f"delivered {delivery['delivered']} records to {delivery['place'] or 'an Elasticsearch'}")
@@ -71,12 +75,19 @@ def _delivery(values: Settings, ledger: Ledger, counts: dict[str, dict[Any, int]
     refused = sum(counts["dead_letters"].values())
     return {
         "place": elastic.place(values) if elastic.configured(values) else "",
-        "delivered": counts["records"].get("delivered", 0) - refused,
+        "delivered": sum(counts["records"].get(f"{early}delivered", 0) for early in ("", EARLY)) - refused,
         "waiting": sum(counts["records"].get(state, 0) for state in waiting),
         "waiting_batches": sum(counts["batches"].get(state, 0) for state in waiting),
         "refused": refused,
         "letters": [asdict(letter) for letter in ledger.dead_letters(MOST_LETTERS)],
     }
+
+
+def _locked(ledger: Ledger) -> dict[str, Any]:
+    """Return what keeps the manifest of the newest batch in the archive; nothing where nothing does."""
+    last = ledger.last_batch(*ANCHORED)
+    receipt = ledger.receipts.of(manifest_name(last.sequence)) if last else None
+    return asdict(receipt) | {"retain_until": timestamp(receipt.retain_until)} if receipt else {}
 
 
 def gather(values: Settings) -> dict[str, Any]:
@@ -98,7 +109,8 @@ def gather(values: Settings) -> dict[str, Any]:
                 "root": ledger.root(last.sequence + 1).hex() if last else "",
             },
             "delivery": _delivery(values, ledger, counts),
-            "queued": states.get("intent", 0) + states.get("sealed", 0),
+            "locked": _locked(ledger),
+            "queued": sum(states.get(name, 0) for name in ("intent", *SEALED)),
             "spooled": counts["inputs"].get("spooled", 0),
             "waiting": [{"path": path, "reason": reason} for path, reason in ledger.waiting()],
             "rejected": [{"path": item.path, "reason": item.reason} for item in ledger.inputs("rejected")],

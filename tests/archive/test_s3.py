@@ -127,7 +127,7 @@ def test_a_server_that_is_away_is_a_temporary_failure(own_s3, bucket, settings, 
 
 
 def test_a_missing_bucket_and_wrong_credentials_are_said(bucket, settings, monkeypatch):
-    with pytest.raises(UsageError, match="setup s3 s3://no-such-bucket makes one"):
+    with pytest.raises(UsageError, match="setup s3 --archive s3://no-such-bucket makes one"):
         list(open_archive("s3://no-such-bucket", ORIGIN, settings()).keys())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(UsageError, match="refuses our credentials"):

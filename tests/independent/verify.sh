@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# verify.sh ARCHIVE_LOG_DIR VKEY_FILE: checks one log of a sealed archive, by section 8 of docs/SEALED_ARCHIVE.md.
+# verify.sh ARCHIVE_LOG_DIR VKEY_FILE [TSA_CA_FILE]: checks one log of a sealed archive, by section 8 of docs/SEALED_ARCHIVE.md.
 #
 # For those who trust nobody's program: written from that page alone, it shares no code with nmap-forwarder and needs only
 # bash (4.4 or newer), openssl (3.0 or newer, for Ed25519), zstd, jq, xxd, grep, diffutils (cmp), findutils and coreutils.
 # It starts a few programs for each record and each tile: expect a second for every 300 records or so.
 #
 #   ARCHIVE_LOG_DIR  <archive>/<origin>, the directory that holds batches/, checkpoints/, records/ ...
-#   VKEY_FILE        the log's verifier key, <name>+<key id>+<base64>. It must not come from the archive itself.
+#   VKEY_FILE        the log's verifier key, <name>+<key id>+<base64>, the first one if the log has changed keys. It must not
+#                    come from the archive itself.
+#   TSA_CA_FILE      certificate (PEM) that all time-stamps in the log must lead to; without it, these are not verified.
 #
 # Prints a line for each problem. Exit status: 0 verified, 1 problems found, 2 wrong usage, 3 no batches at all.
 # Section 8 does not ask whether records are canonical JSON and keep the limits of section 3: that is not checked.
 set -euo pipefail
 export LC_ALL=C # bytes, not characters: lengths, patterns and order must not depend on the reader's language
 
-(($# == 2)) && [[ -r $2 ]] || { echo "usage: verify.sh ARCHIVE_LOG_DIR VKEY_FILE" >&2; exit 2; }
-log=${1%/} problems=0 work=$(mktemp -d)
+(($# == 2 || $# == 3)) && [[ -r $2 && -r ${3:-$2} ]] ||
+  { echo "usage: verify.sh ARCHIVE_LOG_DIR VKEY_FILE [TSA_CA_FILE]" >&2; exit 2; }
+log=${1%/} tsa=${3-} problems=0 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
 # Names and values come from the archive: whatever is not printable could play tricks with a terminal.
@@ -46,14 +49,21 @@ mth() { # HASH...
   REPLY=${nodes[$pair]}
 }
 
-# The key (section 7)
+# The key (section 7). A log can change keys: then the one that is given is its first, and the log itself tells the others.
+read_key() { # VKEY: true when it is one; leaves its key id in REPLY and the key, for openssl, in $work/<key id>.der
+  local name=${1%%+*} id=${1#*+} key
+  id=${id%%+*}
+  key=$(base64 -d <<<"${1#*+*+}" 2>/dev/null | xxd -p -c 64) || true
+  sha_hex "$(printf '%s\n' "$name" | xxd -p | tr -d '\n')$key"
+  [[ $key =~ ^01[0-9a-f]{64}$ && $id == "${REPLY:0:8}" && $name =~ ^[a-z0-9._-]+(/[a-z0-9._-]+)*$ && ! /$name/ =~ /\.\.?/ &&
+    $1 == "$name+$id+$(xxd -r -p <<<"$key" | base64 -w 0)" ]] || return 1
+  xxd -r -p <<<"302a300506032b6570032100${key:2}" >"$work/$id.der"
+  REPLY=$id
+}
 IFS= read -r vkey <"$2" || true
-origin=${vkey%%+*} key_id=${vkey#*+} key_id=${key_id%%+*}
-key=$(base64 -d <<<"${vkey#*+*+}" 2>/dev/null | xxd -p -c 64) || true
-sha_hex "$(printf '%s\n' "$origin" | xxd -p | tr -d '\n')$key"
-[[ $key =~ ^01[0-9a-f]{64}$ && $key_id == "${REPLY:0:8}" && $origin =~ ^[a-z0-9._-]+(/[a-z0-9._-]+)*$ &&
-  ! /$origin/ =~ /\.\.?/ ]] || { problem "key: no Ed25519 verifier key, or its name or key id is wrong"; exit 1; }
-xxd -r -p <<<"302a300506032b6570032100${key:2}" >"$work/key.der"
+origin=${vkey%%+*}
+read_key "$vkey" || { problem "key: no Ed25519 verifier key, or its name or key id is wrong"; exit 1; }
+signers=("$REPLY") # key ids of those who must have signed the next checkpoint
 
 # Step 1: the manifest (section 5). jq prints a line for each thing that is wrong. A member that is there twice or a number
 # written in another way, which jq does not show, makes the bytes differ from canonical JSON (what jq -cSj writes is just that
@@ -70,12 +80,18 @@ rules='
     keys == ($members | keys) and all(keys[]; . as $name | $object[$name] | is($members[$name]));
   if length != 1 then "is not one JSON value" else .[0] |
     need(fits({format: "string", type: "string", origin: "string", sequence: "int", previous: "sha", created: "time",
-      software: "string", first_record: "int", records: "object", evidence: "array"}); "members or their types"),
+      software: "string", first_record: "int", records: "object", evidence: "array"} +
+      if .type == "key" then {key: "object"} else {} end); "members or their types"),
     need(.format == "nmap-forwarder/manifest/v1"; "format"), need(.origin == $origin; "origin"),
     need(.sequence == $sequence; "sequence"), need(.previous == $previous; "previous: expected \($previous)"),
     need($first == null or .first_record == $first; "first_record: expected \($first)"),
-    need((.type == "records" and .records.count > 0) or (.type == "heartbeat" and .records.count == 0 and .evidence == []);
+    need((.type == "records" and .records.count > 0) or
+      ((.type == "heartbeat" or .type == "key") and .records.count == 0 and .evidence == []);
       "type, or not the records or evidence of that type"),
+    need(.type != "key" or .key.old != .key.new and (.sequence as $sequence | .key |
+      (fits({action: "string", old: "string", new: "string"}) and .action == "rotate") or
+      (.action == "revoke" and .trusted_size <= $sequence and fits({action: "string", old: "string", new: "string",
+        trusted_size: "int"} + if has("since") then {since: "time"} else {} end))); "change of keys"),
     need((.records | fits({count: "int", root: "sha"})) and .records.count == 0 and
         .records.root == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
       or (.records | fits({count: "int", root: "sha", raw_bytes: "int", raw_sha256: "sha", stored_bytes: "int",
@@ -96,7 +112,7 @@ check_manifest() { # N: true when the manifest can be worked with
 
 # Step 2: the checkpoint (section 7). The signature is checked over the text that must be there, not the one that is.
 check_checkpoint() { # SIZE ROOT
-  local path where="checkpoint $1" bytes lines line who sig hex valid=0
+  local path where="checkpoint $1" bytes lines line who sig hex id signed=''
   printf -v path 'checkpoints/%020d' "$1"
   present "$where" "$path" || return 0
   printf '%s\n%s\n%s\n' "$origin" "$1" "$(xxd -r -p <<<"$2" | base64 -w 0)" >"$work/text"
@@ -112,12 +128,14 @@ check_checkpoint() { # SIZE ROOT
     hex=$(base64 -d <<<"$sig" 2>/dev/null | xxd -p -c 256 | tr -d '\n') || true
     [[ $line == "— $who $sig" && -n $who && $who != *[[:space:]+]* && $(xxd -r -p <<<"$hex" | base64 -w 0) == "$sig" ]] ||
       { problem "$where: malformed signature line"; continue; }
-    [[ $who == "$origin" && ${hex:0:8} == "$key_id" ]] || continue # another key's
+    id=${hex:0:8}
+    [[ $who == "$origin" && " ${signers[*]} " == *" $id "* ]] || continue # another key's
     xxd -r -p <<<"${hex:8}" >"$work/sig"
-    openssl pkeyutl -verify -pubin -keyform DER -inkey "$work/key.der" -rawin -in "$work/text" -sigfile "$work/sig" \
-      >/dev/null 2>&1 && valid=1 || problem "$where: the signature is wrong"
+    [[ $signed != *"<$id>"* ]] && openssl pkeyutl -verify -pubin -keyform DER -inkey "$work/$id.der" -rawin \
+      -in "$work/text" -sigfile "$work/sig" >/dev/null 2>&1 || problem "$where: the signature of $id is wrong, or one of two"
+    signed+="<$id>"
   done
-  ((valid)) || problem "$where: no valid signature of the key"
+  for id in "${signers[@]}"; do [[ $signed == *"<$id>"* ]] || problem "$where: no signature of the key $id"; done
 }
 
 # Step 3: the tiles (section 6). entry[L/I] is entry I of tile level L, framed[I] leaf line I with its length, all in hex.
@@ -140,6 +158,17 @@ check_tiles() { # SIZE
     ((width == 256)) || break
     mth "${hashes[@]}"; entry[$((level + 1))/$tile]=$REPLY
   done
+}
+
+# A change of keys (section 7): the old one and the new one sign this checkpoint, the new one all later ones
+change_keys() { # N
+  local path old new
+  read -r old new < <(jq -r '.key | "\(.old) \(.new)"' "$log/$manifest")
+  printf -v path 'keys/%020d.vkey' "$1"
+  [[ $old == "$vkey" && ${new%%+*} == "$origin" ]] && read_key "$new" || { problem "batch $1: wrong keys"; return 0; }
+  signers=("${signers[@]: -1}" "$REPLY") vkey=$new
+  present "batch $1" "$path" || return 0
+  printf '%s\n' "$new" | cmp -s - "$log/$path" || problem "$path: is not the key of batch $1"
 }
 
 # Steps 4 and 5: records and evidence (sections 3 and 4)
@@ -186,6 +215,18 @@ check_records() { # N COUNT ROOT RAW_BYTES RAW_SHA256 STORED_BYTES STORED_SHA256
   done
 }
 
+# What third parties say (section 13): cosignatures are not verified, time-stamps if an authority's certificate was given
+check_third() { # PATH
+  local size name
+  size=${1#*/} size=${size%%/*} name=${1##*/}
+  [[ $1 =~ ^(timestamps/[0-9]{20}/[0-9a-f]{64}\.tsr|cosignatures/[0-9]{20}/[0-9a-f]{64})$ && -f $log/$1 && ! -L $log/$1 &&
+    ! $size =~ ^0+$ && 10#$size -le $n ]] || { problem "$1: is about no checkpoint that is there"; return 0; }
+  sha_file "$log/$1"; same "$1" "hash in its name" "${name%.tsr}" "$REPLY" || return 0
+  [[ $1 != timestamps/* || -z $tsa ]] ||
+    openssl ts -verify -in "$log/$1" -data "$log/checkpoints/$size" -CAfile "$tsa" >/dev/null 2>&1 ||
+    problem "$1: is no time-stamp of that authority over checkpoint $size"
+}
+
 leaves=() records=0 first_record=0
 printf -v previous '%064d' 0
 for ((n = 0; ; n++)); do
@@ -197,6 +238,8 @@ for ((n = 0; ; n++)); do
   leaf_hash "$line"; leaves+=("$REPLY") entry[0/$n]=$REPLY
   framed+=("$(printf '%04x' ${#line}; printf %s "$line" | xxd -p | tr -d '\n')")
   mth "${leaves[@]}"; root=$REPLY
+  signers=("${signers[@]: -1}")
+  ((! usable)) || [[ $(jq -r .type "$log/$manifest") != key ]] || change_keys "$n"
   check_checkpoint $((n + 1)) "$root"
   check_tiles $((n + 1))
   ((usable)) || { first_record=null; continue; } # the next one has nothing to be compared with
@@ -224,6 +267,7 @@ gap=0
   case $path in
     batches/*/manifest.json) problem "$path: a manifest behind a gap: batch $n is missing"; gap=1 ;;
     checkpoints/*) problem "$path: a checkpoint beyond the number of manifests, $n" ;;
+    timestamps/*/*.tsr | cosignatures/*/*) check_third "$path" ;;
     records/* | evidence/*) problem "$path: no well-formed manifest refers to it" ;;
     *) problem "$path: does not belong to the archive" ;;
   esac

@@ -7,6 +7,8 @@
 // LOG_DIR is <archive>/<origin>. Every manifest's hash becomes a leaf; every checkpoint has to be signed, and every root,
 // tile, entry bundle and proof has to be what these packages make of the leaves. Records and evidence are not read.
 //
+// VKEY_FILE holds the log's first key; where the log has changed keys, it tells the others. Changes of keys are followed.
+//
 // It prints "ok: size N root <base64>" and exits 0, or prints the first problem and exits 1. The proof of one record is
 // checked by proof.go.
 package main
@@ -16,6 +18,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +63,7 @@ func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
 	if err != nil {
 		return 0, root, err
 	}
-	lines, err := readLeaves(dir)
+	lines, changes, err := readLeaves(dir)
 	if err != nil {
 		return 0, root, err
 	}
@@ -80,6 +83,17 @@ func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
 		if err := checkCheckpoint(dir, verifier, size, roots[size]); err != nil {
 			return 0, root, err
 		}
+		if change, ok := changes[size]; ok { // the new key signs this checkpoint, too, and all later ones alone
+			if change.Old != verifier.text {
+				return 0, root, fmt.Errorf("batch %d: changes from another key than the one in force", i)
+			}
+			if verifier, err = newKey(change.New); err != nil {
+				return 0, root, fmt.Errorf("batch %d: %w", i, err)
+			}
+			if err := checkCheckpoint(dir, verifier, size, roots[size]); err != nil {
+				return 0, root, err
+			}
+		}
 		if err := checkTiles(dir, size, lines, stored); err != nil {
 			return 0, root, err
 		}
@@ -90,16 +104,27 @@ func check(dir, vkeyFile string) (size int64, root tlog.Hash, err error) {
 	return size, roots[size], checkProofs(lines, roots, stored)
 }
 
-func readKey(file string) (note.Verifier, error) {
-	vkey, err := os.ReadFile(file)
+// key is a verifier that knows what it was made from.
+type key struct {
+	note.Verifier
+	text string
+}
+
+func newKey(text string) (key, error) {
+	verifier, err := note.NewVerifier(text)
+	return key{verifier, text}, err
+}
+
+func readKey(file string) (key, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
-	verifier, err := note.NewVerifier(strings.TrimSuffix(string(vkey), "\n"))
+	k, err := newKey(strings.TrimSuffix(string(text), "\n"))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return k, fmt.Errorf("%s: %w", file, err)
 	}
-	return verifier, nil
+	return k, nil
 }
 
 // hashes is what tlog.StoredHashes returned so far, in the order in which tlog numbers them.
@@ -116,23 +141,35 @@ func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-// readLeaves returns the log's leaf lines, made from the manifests.
-func readLeaves(dir string) ([][]byte, error) {
+// change is what the manifest of a batch of type key says.
+type change struct{ Old, New string }
+
+// readLeaves returns the log's leaf lines, made from the manifests, and the changes of keys by the size that they bring.
+func readLeaves(dir string) ([][]byte, map[int64]change, error) {
 	var lines [][]byte
+	changes := make(map[int64]change)
 	for {
 		manifest, err := os.ReadFile(filepath.Join(dir, "batches", fmt.Sprintf("%020d", len(lines)), "manifest.json"))
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		lines = append(lines, fmt.Appendf(nil, "nmap-forwarder/batch/v1 %d %x", len(lines), sha256.Sum256(manifest)))
+		var batch struct {
+			Type string
+			Key  change
+		}
+		// what is no JSON is no change of keys, and found by its hash
+		if json.Unmarshal(manifest, &batch) == nil && batch.Type == "key" {
+			changes[int64(len(lines))] = batch.Key
+		}
 	}
 	if len(lines) == 0 {
-		return nil, fmt.Errorf("%s: no batch 0: nothing to check", dir)
+		return nil, nil, fmt.Errorf("%s: no batch 0: nothing to check", dir)
 	}
-	return lines, checkNumber(filepath.Join(dir, "batches"), len(lines))
+	return lines, changes, checkNumber(filepath.Join(dir, "batches"), len(lines))
 }
 
 // checkNumber tells whether dir has n entries. The n that belong there were read, so any other is behind a gap or foreign.
