@@ -290,10 +290,10 @@ def test_what_is_gone_is_no_finding_after_its_retention(sealed):
 class _Shortened(DirectoryArchive):
     """An archive whose first batch is gone."""
 
-    def open(self, key):
+    def read(self, key, limit):
         if key == manifests.manifest_name(0):
             raise FileNotFoundError(key)
-        return super().open(key)
+        return super().read(key, limit)
 
     def keys(self, *arguments):
         return (key for key in super().keys(*arguments) if key != manifests.manifest_name(0))
@@ -375,23 +375,23 @@ def test_which_inputs_records_were_made_from():
 
 KILLED = """
 import os, signal, sys
-from test_guide import check
-
 from forwarder.archive.directory import DirectoryArchive
 from forwarder.cli import main
-real, left, log = DirectoryArchive.open, int(sys.argv[1]), open(sys.argv[2], "a")
-def counted(self, key):
-    global left
-    if not str(self.root).startswith(sys.argv[3]):
-        return real(self, key)
-    print(key, file=log, flush=True)
-    left -= 1
-    if not left:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, key)
-DirectoryArchive.open = counted
+left, log = int(sys.argv[1]), open(sys.argv[2], "a")
+def counted(real):
+    def call(self, key, *limit):
+        global left
+        if str(self.root).startswith(sys.argv[3]):
+            print(key, file=log, flush=True)
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, key, *limit)
+    return call
+DirectoryArchive.open, DirectoryArchive.read = counted(DirectoryArchive.open), counted(DirectoryArchive.read)
 sys.exit(main(sys.argv[4:]))
 """
+"""Reading anything from the archive is noted, and at the given time the process killed."""
 
 
 def test_a_pull_that_is_killed_goes_on_where_it_was(sealed, pull, tmp_path):
