@@ -61,11 +61,9 @@ class Work:
         """
         descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, self.root)
             shutil.rmtree(self.incoming, ignore_errors=True)
             yield
-        except BlockingIOError:
-            raise TemporaryError(f"{self.root} is in use by another pull", "wait for it") from None
         finally:
             os.close(descriptor)
 
@@ -74,6 +72,13 @@ class Work:
         made.replace(self.target)
         durable.sync_directory(self.target.parent)
         shutil.rmtree(self.root)
+
+
+def _lock(descriptor: int, root: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TemporaryError(f"{root} is in use by another pull", "wait for it") from None
 
 
 class Lines:
