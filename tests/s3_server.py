@@ -29,6 +29,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.key, self.secret = "root" + secrets.token_hex(8), secrets.token_hex(20)
         self._program = program
+        self.extra: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("data", "versions", "iam"):
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,8 @@ class Server:
                     "MINIO_ROOT_PASSWORD": self.secret,
                     "ROOT_ACCESS_KEY": self.key,
                     "ROOT_SECRET_KEY": self.secret,
-                },
+                }
+                | self.extra,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

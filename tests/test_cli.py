@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from conftest import scan
@@ -91,6 +92,44 @@ def test_verify_for_machines_and_its_memory(run, scanned, tmp_path):
     (log,) = json.loads(out)["logs"]
     assert (log["ok"], log["batches"]) == (True, 1)
     assert (tmp_path / "state" / "remembered" / log["origin"] / "checkpoint").exists()
+
+
+def test_verify_reads_only_what_is_new_and_says_so(run, scanned, tmp_path):
+    run("forward", scanned)
+    assert json.loads(run("verify", "--new", "--json")[1])["logs"][0]["batches"] == 1, "nothing is remembered yet"
+    (tmp_path / "more.xml").write_text(scan(1, start=9))
+    run("forward", tmp_path / "more.xml")
+    (log,) = json.loads(run("verify", "--new", "--json")[1])["logs"]
+    assert (log["ok"], log["read_from"], log["batches"], log["size"]) == (True, 1, 1, 2)
+    assert any("not read again" in line for line in log["cannot_exclude"])
+    next((tmp_path / "state" / "archive").rglob("batches/*0/manifest.json")).unlink()
+    assert run("verify", "--new")[0] == 0
+    assert run("verify")[0] == 1
+
+
+def test_verify_writes_a_report_for_pipelines(run, scanned, tmp_path):
+    run("forward", scanned)
+    report = tmp_path / "verify.xml"
+    assert run("verify", "--junit", report)[0] == 0
+    (suite,) = ElementTree.parse(report).getroot()
+    assert (suite.get("failures"), suite.get("tests")) == ("0", str(len(suite.findall("testcase"))))
+    assert "cannot exclude" in suite.findtext("system-out")
+    victim = next((tmp_path / "state" / "archive").rglob("records/*.zst"))
+    victim.write_bytes(victim.read_bytes() + b"\x1b[2J\0")
+    assert run("verify", "--junit", report)[0] == 1
+    (suite,) = ElementTree.parse(report).getroot()
+    (failed,) = [case for case in suite.findall("testcase") if case.find("failure") is not None]
+    assert (failed.get("name"), suite.get("failures")) == ("records", "1")
+    assert "records-damaged" in failed.find("failure").get("type")
+    assert run("verify", "--junit", tmp_path / "no" / "such")[0] == 2
+
+
+def test_verify_judges_silence(run, scanned):
+    run("forward", scanned)
+    assert run("verify", "--max-age", "1")[0] == 0
+    code, out, _ = run("verify", "--max-age", "0")
+    assert (code, "older than is allowed" in out) == (1, True)
+    assert run("verify", "--max-age", "soon")[0] == 2
 
 
 def test_verify_elsewhere_needs_the_key_and_finds_a_cut_by_the_remembered_checkpoint(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 
@@ -95,6 +96,12 @@ def parse_key(text: str, kind: bytes) -> tuple[str, bytes]:
     return name, key[1:]
 
 
+@lru_cache(maxsize=256)
+def _public_key(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
+
+
+@lru_cache(maxsize=256)  # a log has a signature for each size, by few keys
 def key_id(name: str, key: bytes) -> bytes:
     """Return the first four bytes of SHA-256(name ‖ 0x0A ‖ signature type ‖ public key)."""
     return sha256(name.encode() + b"\n" + key).digest()[:KEY_ID_BYTES]
@@ -103,7 +110,7 @@ def key_id(name: str, key: bytes) -> bytes:
 def holds(public: bytes, signature: bytes, message: bytes) -> bool:
     """Tell whether an Ed25519 signature over a message is a public key's."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        _public_key(public).verify(signature, message)
     except InvalidSignature:
         return False
     return True

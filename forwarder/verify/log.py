@@ -52,6 +52,8 @@ def verify_log(
             _begin(walk)
         walk.run()
         check_rest(walk, _keys(walk, since))
+        if walk.leftovers:
+            verdict.notes.append(f"{walk.leftovers} objects may belong to batches that are gone, past retention")
         verdict.checkpoint = _newest(walk)
         check_pointer(walk)
         _check_pins(pins, walk.size, verdict)
@@ -102,6 +104,7 @@ def _begin(walk: Walk) -> None:
     except (FileNotFoundError, ManifestError, TreeError, ValueError) as error:
         walk.verdict.notes.append(f"where batches past retention end cannot be told from the tiles: {error}")
         return
+    walk.begins_late = True
     walk.verdict.expired += first
     walk.verdict.notes.append(f"batches before {first} are gone, past retention; the tree proves their leaves")
 

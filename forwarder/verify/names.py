@@ -11,6 +11,7 @@ from forwarder.seal import tiles
 
 SEQUENCE: Final = re.compile(r"batches/(\d{20})/manifest\.json")
 CHECKPOINT: Final = re.compile(r"checkpoints/(\d{20})")
+BESIDE: Final = re.compile(r"(?:timestamps/(\d{20})/[0-9a-f]{64}\.tsr|cosignatures/(\d{20})/[0-9a-f]{64})")
 TILE: Final = re.compile(r"tile/(entries|\d{1,2})/((?:x\d{3}/)*\d{3})(?:\.p/(\d{1,3}))?")
 
 
@@ -20,6 +21,8 @@ def size_of(key: str) -> int | None:
         return int(match[1]) + 1
     if match := CHECKPOINT.fullmatch(key):
         return int(match[1]) or None
+    if match := BESIDE.fullmatch(key):
+        return int(match[1] or match[2]) or None
     if match := TILE.fullmatch(key):
         level = match[1] if match[1] == "entries" else int(match[1])
         index = int(match[2].replace("x", "").replace("/", ""))

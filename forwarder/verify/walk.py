@@ -48,6 +48,10 @@ class Walk:
         self.pool, self.keys, self.policy, self.verdict = pool, keys, policy, verdict
         self.archive: Archive = pool.archive
         self.names = Names()
+        self.leftovers = 0
+        """Objects that may belong to batches whose manifests are gone."""
+        self.begins_late = False
+        """Manifests at the beginning are gone, past retention."""
         self._advance = advance
         self._pinned = {pin.size: pin.root for pin in pins}
         self._contents: deque[tuple[int, Future[LogVerdict]]] = deque()

@@ -1,5 +1,6 @@
 """Every kind of change is found and named in a bucket, too, on real servers; and what only a bucket can tell."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -48,10 +49,10 @@ class Stored:
     def key(self, key):
         return f"audit/{self.forwarder.key.name}/{key}"
 
-    def put(self, key, data, mode="COMPLIANCE", days=DAYS):
+    def put(self, key, data, mode="COMPLIANCE", days=DAYS, **more):
         until = datetime.now(UTC) + timedelta(days=days)
         lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": until} if mode else {}
-        self.client.put_object(Bucket=self.name, Key=self.key(key), Body=data, **lock)
+        self.client.put_object(Bucket=self.name, Key=self.key(key), Body=data, **lock, **more)
 
     def put_all(self, **lock):
         log = self.forwarder.log
@@ -319,3 +320,28 @@ def test_what_is_new_in_a_bucket(copy, stored):
     verdict = there.verify(since=since)
     assert {(finding.code, finding.batch) for finding in verdict.findings} == {("hidden", 4)}
     assert any("not read again" in line for line in verdict.cannot_exclude)
+
+
+def test_what_cannot_be_decrypted_is_a_finding_of_its_own(own_s3, copy, monkeypatch):
+    """Encrypted with a KMS key that is gone. Only one of the servers has a KMS."""
+    keys = [f"ours:{base64.b64encode(bytes([n]) * 32).decode()}" for n in (1, 2)]
+    with own_s3("minio") as server:
+        server.kill()
+        server.extra = {"MINIO_KMS_SECRET_KEY": keys[0]}
+        server.start()
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        there = Stored(server, server.bucket(), copy)
+        manifest = copy.manifests()[2]
+        names = [manifest.records.name, manifest.evidence[0].name]
+        for path in sorted(path for path in copy.log.rglob("*") if path.is_file()):
+            name = path.relative_to(copy.log).as_posix()
+            encrypt = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "ours"} if name in names else {}
+            there.put(name, path.read_bytes(), **encrypt)
+        assert not there.verify().findings
+        server.kill()
+        server.extra = {"MINIO_KMS_SECRET_KEY": keys[1]}
+        server.start()
+        verdict = there.verify()
+        assert codes(verdict) == {"undecryptable"}
+        assert {finding.object for finding in verdict.findings} == set(names)
