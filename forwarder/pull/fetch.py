@@ -30,7 +30,7 @@ EVIDENCE: Final = "evidence"
 """Directory of the raw input in an answer."""
 MAX_WINDOW: Final = 1 << 27
 Line = tuple[str, str, bool]
-"""Of a record its scan's id, of a scan record also the SHA-256 of its input, and whether it is wanted."""
+"""Of a record its scan's id, of a scan record also the SHA-256 of its input, and whether its input is wanted."""
 
 
 def name_of(log: Log) -> str:
@@ -105,9 +105,10 @@ class Fetcher:
             record = orjson.loads(data)
             if wanted := self.question.matches(record):
                 chosen.append(index)
-            is_scan = record["event"]["dataset"] == "nmap.scan"
-            raw = _first(record, "file.hash.sha256") if is_scan else ""
-            lines.append((_first(record, "nmap.scan.id"), raw, wanted))
+            dataset = record["event"]["dataset"]
+            raw = _first(record, "file.hash.sha256") if dataset == "nmap.scan" else ""
+            # records about the log itself are made from no input
+            lines.append((_first(record, "nmap.scan.id"), raw, wanted and dataset != "nmap.seal"))
         return {"records": _ranges(chosen), "evidence": evidence_of(lines, manifest.evidence)}
 
     def _prove(self, manifest: Manifest) -> None:
