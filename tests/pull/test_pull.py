@@ -506,4 +506,3 @@ def test_archives_are_only_read(sealed, pull):
     before = {path: path.stat().st_mtime_ns for path in sealed.archive.rglob("*")}
     pull()
     assert {path: path.stat().st_mtime_ns for path in sealed.archive.rglob("*")} == before
-    assert DirectoryArchive.kind == "directory"
