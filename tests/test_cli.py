@@ -311,7 +311,10 @@ def test_hostile_text_is_made_visible():
     assert safe("a\x1b[31m\u202eb\n\x9b\U000e0001é") == "a\\x1b[31m\\u202eb\\x0a\\x9b\\U000e0001é"
 
 
-def test_a_terminal_gets_a_progress_bar_and_cron_gets_none(forwarder):
+@pytest.mark.parametrize(
+    ("command", "words"), [(["verify"], [b"verifying"]), (["pull", "--out", "x"], [b"reading manifests", b"pulling"])]
+)
+def test_a_terminal_gets_a_progress_bar_and_cron_gets_none(forwarder, command, words):
     path = forwarder.write("a.xml", scan(50))
     quiet = forwarder.command("forward", "--quiet", path)
     assert quiet.stdout == b""
@@ -323,23 +326,26 @@ def test_a_terminal_gets_a_progress_bar_and_cron_gets_none(forwarder):
         pytest.skip("no pseudo-terminal can be had here")
     code = "import sys; from forwarder.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
         "NMAP_FORWARDER_STATE_DIR": str(forwarder.directory / "state"),
         "NMAP_FORWARDER_CONFIG": str(forwarder.directory / "config.toml"),
         "TERM": "xterm",
     }
     subprocess.run(
-        [sys.executable, "-c", code, "verify"],
+        [sys.executable, "-c", code, *command],
         check=True,
+        cwd=forwarder.directory,
         stderr=slave,
         stdout=subprocess.DEVNULL,
         env=environment,
     )
     os.close(slave)
-    assert b"verifying" in os.read(master, 1 << 16)
+    said = os.read(master, 1 << 16)
+    assert all(word in said for word in words)
 
 
 def test_every_command_has_help_with_examples():
-    for name in ("init", "forward", "verify", "status", "diff"):
+    for name in ("init", "forward", "verify", "pull", "status", "diff"):
         result = subprocess.run([sys.executable, "-m", "forwarder", name, "--help"], check=True, capture_output=True)
         assert b"examples:" in result.stdout
     assert "exit codes" in parser().format_help()

@@ -88,7 +88,12 @@ def lines(archive: Archive, batch: Manifest) -> Iterator[bytes]:
         raise IntegrityError(f"{archive.place}: {name} is missing", "run verify") from None
     if digest(data) != batch.records.stored_sha256:
         raise IntegrityError(f"{archive.place}: {name} is not what was sealed", "run verify")
-    reader = zstandard.ZstdDecompressor().stream_reader(data)
+    yield from split(data)
+
+
+def split(stored: bytes) -> Iterator[bytes]:
+    """Yield the lines in a records object that was found to be the sealed one, without their newlines."""
+    reader = zstandard.ZstdDecompressor().stream_reader(stored)
     rest = b""
     while chunk := reader.read(CHUNK):
         *whole, rest = (rest + chunk).split(b"\n")

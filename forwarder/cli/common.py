@@ -102,6 +102,17 @@ def verifier_key(file: Path) -> Verifier:
         raise UsageError(f"{file}: {error}") from None
 
 
+def count(text: str) -> int:
+    """Return a number of hours, days or processes that a flag was given.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdigit() or len(text) > 6:  # noqa: PLR2004 - a century in hours
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
 def made(values: Settings) -> None:
     """Make the state directory if `init` has not been here, and say so."""
     if not state.is_made(values["state_dir"]):

@@ -75,28 +75,26 @@ def add(commands: Any) -> None:
         help="verifier keys of witnesses whose cosignatures count, one a line; repeatable",
     )
     parser.add_argument("--new", action="store_true", help="read only what is behind the remembered checkpoint")
-    parser.add_argument("--max-age", type=_count, metavar="HOURS", help="find a newest batch that is older")
-    parser.add_argument("--max-lag", type=_count, metavar="HOURS", help="find batches sealed later after their records")
+    parser.add_argument("--max-age", type=common.count, metavar="HOURS", help="find a newest batch that is older")
+    parser.add_argument(
+        "--max-lag", type=common.count, metavar="HOURS", help="find batches sealed later after their records"
+    )
     parser.add_argument(
         "--retention-days",
-        type=_count,
+        type=common.count,
         metavar="DAYS",
         dest="kept_days",
         help="for how long batches are kept; in a bucket by default s3.retention_days, elsewhere for ever",
     )
-    parser.add_argument("--warn-days", type=_count, default=30, metavar="DAYS", help="warn of locks that end so soon")
+    parser.add_argument(
+        "--warn-days", type=common.count, default=30, metavar="DAYS", help="warn of locks that end so soon"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 on warnings, too")
-    parser.add_argument("--jobs", type=_count, metavar="N", help="processes; default: one for each processor")
+    parser.add_argument("--jobs", type=common.count, metavar="N", help="processes; default: one for each processor")
     parser.add_argument("--junit", metavar="FILE", help="write the verdict as a JUnit report, for pipelines")
     parser.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="print findings only")
     parser.set_defaults(run=run)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or len(text) > 6:  # noqa: PLR2004 - a century in hours
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> Exit:

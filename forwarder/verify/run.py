@@ -183,3 +183,17 @@ def remember(file: Path, verdict: LogVerdict) -> None:
     """Keep a log's newest checkpoint after it was verified without a finding."""
     if not verdict.findings and verdict.checkpoint:
         durable.write(file, verdict.checkpoint)
+
+
+def originals(where: Place, origin: str, settings: Mapping[str, Any]) -> tuple[Opener, Survey | None]:
+    """Return what opens a log as it was put, and of a bucket what hides or overlays objects there."""
+    opener = Opener(where, origin, settings)
+    if not isinstance(where, Bucket):
+        return opener, None
+    from forwarder.archive.s3 import S3Archive  # noqa: PLC0415 - boto3 takes its time
+    from forwarder.verify import bucket  # noqa: PLC0415
+
+    archive = open_archive(where, origin, settings)
+    assert isinstance(archive, S3Archive)
+    found = bucket.survey(archive)
+    return Opener(where, origin, settings, found.firsts), found
