@@ -45,6 +45,9 @@ OPENERS: Final[dict[bytes, Callable[[Any], Any]]] = {
 }
 """Magic bytes → how to read what follows."""
 BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile)
+DECODED = re.compile(r"iso8859-\d+|cp125\d|cp9(?:32|49|50)|koi8-[ru]|gb(?:k|2312|18030)|big5|shift_jis|euc_(?:jp|kr)")
+"""Encodings, by Python's names, that editors and databases save XML in and that are plain text; of what others would
+make of a file (UTF-7 hides markup) we want to know nothing."""
 SCAN_BEGINS = re.compile(rb"^\s*<(\?xml|!DOCTYPE nmaprun|nmaprun)\b", re.MULTILINE)
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 
@@ -300,7 +303,7 @@ def encoding_of(head: bytes) -> str:
         name = codecs.lookup(declared[1].decode()).name if declared else "utf-8"
     except LookupError:
         return ""
-    return name if name in {"iso8859-1", "iso8859-15", "cp1252"} else ""
+    return name if DECODED.fullmatch(name) else ""
 
 
 def still_written(found: Found, settle: float, writers: Callable[[os.stat_result], bool]) -> str:

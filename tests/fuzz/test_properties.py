@@ -72,7 +72,21 @@ def test_compressed_data_that_is_cut_or_damaged_gives_what_is_there(data, pack, 
 @SLOW
 @given(
     st.text(st.characters(codec="latin-1", exclude_characters='<>&"\x1a'), max_size=200),
-    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "iso-8859-1", "iso-8859-15", "cp1252"]),
+    st.sampled_from(
+        [
+            "utf-8",
+            "utf-8-sig",
+            "utf-16",
+            "utf-16-le",
+            "utf-16-be",
+            "iso-8859-1",
+            "iso-8859-15",
+            "cp1252",
+            "windows-1251",
+            "gbk",
+            "Shift_JIS",
+        ]
+    ),
 )
 def test_the_reader_sees_utf_8_whatever_the_encoding(text, encoding):
     text = f'<?xml version="1.0" encoding="{encoding}"?><nmaprun args="{text}"/>'.encode(encoding, "replace").decode(
