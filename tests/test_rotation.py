@@ -12,7 +12,8 @@ from conftest import Forwarder, need, scan
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from forwarder import pipeline, state
-from forwarder.errors import UsageError
+from forwarder.archive.directory import DirectoryArchive
+from forwarder.errors import Exit, TemporaryError, UsageError
 from forwarder.keys.file import FileKey
 from forwarder.outcome import Listener, Outcome
 from forwarder.seal.keychange import KeyChange
@@ -177,7 +178,6 @@ def test_the_holder_of_no_key_cannot_bring_one_in(copy, rotated):
     both = open_checkpoint(note, copy.key).sign(forged).rpartition(b"\n\n")[2]
     path.write_bytes(note + both)
     assert "checkpoint-differs" in codes(copy)
-    from forwarder.archive.directory import DirectoryArchive
     from forwarder.verify.keys import keys_of
 
     known = keys_of(DirectoryArchive(copy.archive, copy.key.name), copy.key)
@@ -259,6 +259,24 @@ def test_a_key_of_before_does_not_come_back(tmp_path):
         change_key(forwarder)
 
 
+def test_the_old_key_stays_until_the_archive_has_the_change(forwarder, monkeypatch):
+    add(forwarder, 0)
+
+    def away(*_):
+        raise TemporaryError("the archive is away")
+
+    monkeypatch.setattr(DirectoryArchive, "put", away)
+    outcome = Outcome()
+    with state.opened(forwarder.settings) as opened:
+        key = pipeline.change_key(opened, forwarder.settings, outcome, Listener())
+    assert (outcome.unanchored, outcome.exit_code) == ("the archive is away", Exit.TEMPORARY)
+    assert (forwarder.directory / "state" / "key.pem").exists()
+    monkeypatch.undo()
+    add(forwarder, 1)
+    assert not (forwarder.directory / "state" / "key.pem").exists()
+    assert (judged(forwarder, key).findings, len(forwarder.manifests())) == ([], 3)
+
+
 def test_a_log_may_begin_with_changes_of_keys(forwarder):
     forwarder.init()
     keys = [forwarder.key, change_key(forwarder), change_key(forwarder)]
@@ -277,8 +295,11 @@ def test_the_words_of_the_command(copy):
     done = copy.command("keys", "revoke", "--trusted-size", "7", "--since", "2026-11-20T00:00:00.000Z")
     assert (done.returncode, done.stdout.decode().count("\n")) == (0, 3), done.stderr
     assert not judged(copy).findings
+    facts = json.loads(copy.command("keys", "rotate", "--json").stdout)
+    assert (facts["action"], facts["old_private"]) == ("rotate", "")
     shown = copy.command("keys", "show").stdout.decode()
-    assert shown.count("-----BEGIN PUBLIC KEY-----") == 4
+    assert facts["new"] in shown
+    assert shown.count("-----BEGIN PUBLIC KEY-----") == 5
     assert Forwarder(copy.directory / "none").command("keys", "show").returncode == 3
 
 

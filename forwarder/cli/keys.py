@@ -36,14 +36,14 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "keys", "show or change the keys that sign the log", EPILOG)
     parser.add_argument("action", choices=["show", "rotate", "revoke"], metavar="ACTION", help="show, rotate or revoke")
-    common.setting(parser, "archive", "key.uri", "key.passphrase_file", "lock_wait")
+    common.setting(parser, "archive", "key.uri", "key.passphrase_file", "lock_wait", *common.S3)
     parser.add_argument(
         "--trusted-size", type=int, metavar="N", help="revoke: largest size of the log that was surely signed by us"
     )
     parser.add_argument(
         "--since", default="", metavar="TIME", help="revoke: when the key may have come into other hands, if known"
     )
-    parser.add_argument("--json", action="store_true", help="show: print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
 
 
@@ -69,6 +69,9 @@ def run(args: argparse.Namespace) -> Exit:
         old = opened.keys.in_force
         new = pipeline.change_key(opened, values, outcome, Listener(said=complain), args.trusted_size, args.since)
         left = kept(opened.directory, old)
+    if args.json:
+        print(json.dumps({"action": args.action, "old": str(old), "new": str(new), "old_private": left}))
+        return outcome.exit_code
     say(f"{'revoked' if revoke else 'replaced'} {old}")
     if not left:
         say("the old private key is removed")

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "prove", "write the proof that one record was sealed", EPILOG)
     parser.add_argument("id", metavar="RECORD-ID", help="event.id of the record, 64 hexadecimal digits")
-    common.setting(parser, "archive")
+    common.setting(parser, "archive", *common.S3)
     parser.add_argument("--key", metavar="FILE", help="verifier key of the log; default: this machine's")
     parser.add_argument(
         "--batch", type=int, metavar="N", help="the record's batch (nmap.seal.batch), to search no other"

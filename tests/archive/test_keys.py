@@ -1,13 +1,18 @@
 """Changes of keys and time-stamps in a bucket under Object Lock, on real servers."""
 
+import json
+
 import tsa
 from conftest import need, scan
 
 from forwarder import pipeline, state
+from forwarder.archive import records
 from forwarder.archive.place import open_archive, place
 from forwarder.outcome import Listener, Outcome
+from forwarder.prove import prove
 from forwarder.seal.manifest import key_name
 from forwarder.verify.policy import Policy
+from forwarder.verify.proof import check_proof
 from forwarder.verify.run import Task, verify
 
 
@@ -48,6 +53,8 @@ def test_a_log_in_a_bucket_changes_its_key(forwarder, bucket, tmp_path):
         # the revoked key's checkpoints are no doubt: the bucket has had them since before the key may have been stolen
         assert any(line.startswith("the bucket of s3://") for line in verdict.rests_on), verdict.rests_on
         assert not [line for line in verdict.cannot_exclude if "revoked" in line]
+    (line, *_) = records.lines(archive, next(records.batches(archive)))
+    assert check_proof(prove(archive, json.loads(line)["event"]["id"]), [newest]).record == line
 
 
 def test_what_proves_a_change_of_keys_is_kept_as_long_as_what_the_new_key_signs(forwarder, bucket):
