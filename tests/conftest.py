@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import elastic_server
@@ -128,7 +128,7 @@ class Forwarder:
         return [record for record in found if not dataset or record["event"]["dataset"] == f"nmap.{dataset}"]
 
     def verify(self, pins=()) -> LogVerdict:
-        (verdict,) = verify(self.archive, task([self.key], pins))
+        (verdict,) = verify(self.settings["archive"], replace(task([self.key], pins), settings=self.settings))
         return verdict
 
     def write(self, name: str, text: str | bytes) -> Path:

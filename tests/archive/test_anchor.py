@@ -19,8 +19,6 @@ from forwarder.cli.status import gather
 from forwarder.errors import Exit, IntegrityError
 from forwarder.ledger import Ledger
 from forwarder.seal.manifest import checkpoint_name, manifest_name
-from forwarder.verify import run
-from forwarder.verify.policy import Policy
 
 
 @pytest.fixture
@@ -34,9 +32,7 @@ def archive(forwarder):
 
 
 def verify(forwarder):
-    task = run.Task([forwarder.key], lambda _: [], Policy(patience=0), forwarder.settings)
-    (verdict,) = run.verify(forwarder.settings["archive"], task)
-    return verdict
+    return forwarder.verify()
 
 
 def one(forwarder, n):
