@@ -1,5 +1,6 @@
 """What a bucket under Object Lock must do for us, on real servers."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,7 +35,8 @@ def file(tmp_path):
     return write
 
 
-def test_what_is_put_is_locked_and_can_be_read(archive, file, bucket):
+def test_what_is_put_is_locked_at_once_and_can_be_read(archive, file, bucket, monkeypatch):
+    monkeypatch.setattr(type(archive), "_extend", lambda *_: pytest.fail("it was not locked by the put"))
     data = bytes(range(256)) * 20000
     receipt = archive.put("evidence/a.zst", file(data))
     assert (receipt.bucket, receipt.key) == (bucket, f"some/prefix/{ORIGIN}/evidence/a.zst")
@@ -110,13 +112,26 @@ def test_the_pointer_moves(archive):
     assert archive.read("checkpoint", 9) == b"2"
 
 
-def test_a_lock_that_may_not_be_read_is_unknown(archive, file, s3, bucket):
-    receipt = archive.put("records/a", file(b"one"))
-    key = f"some/prefix/{ORIGIN}/records/a"
-    s3.client().put_object(Bucket=bucket, Key=f"{key}2", Body=b"x")
-    (plain,) = archive.versions("records/a2")
-    assert archive.lock("records/a2", plain.version_id) == Lock()
-    assert archive.lock("records/a", receipt.version_id).mode == "COMPLIANCE"
+def test_an_object_without_a_lock_has_none_and_that_is_known(archive, s3, bucket):
+    s3.client().put_object(Bucket=bucket, Key=f"some/prefix/{ORIGIN}/records/a", Body=b"x")
+    (plain,) = archive.versions("records/a")
+    assert archive.lock("records/a", plain.version_id) == Lock()
+
+
+def test_objects_are_encrypted_with_the_key_that_is_named(own_s3, settings, file, monkeypatch):
+    """Only one of the servers has a KMS."""
+    with own_s3("minio") as server:
+        server.kill()
+        server.extra = {"MINIO_KMS_SECRET_KEY": f"ours:{base64.b64encode(bytes(32)).decode()}"}
+        server.start()
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        name = server.bucket()
+        archive = open_archive(f"s3://{name}", ORIGIN, settings(s3_kms_key="ours"))
+        receipt = archive.put("records/a", file(b"one"))
+        head = server.client().head_object(Bucket=name, Key=receipt.key)
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"].rpartition("/")[2]) == ("aws:kms", "arn:aws:kms:ours")
+        assert archive.read("records/a", 9) == b"one"
 
 
 def test_a_connection_that_breaks_while_reading_is_taken_up_where_it_broke(archive, file, monkeypatch):

@@ -151,3 +151,18 @@ def test_the_page_has_every_setting():
         if key.name.startswith("s3."):
             assert f"`{key.name.removeprefix('s3.')}`" in page, key.name
     assert "`elasticsearch.unanchored = true`" in page
+
+
+def test_who_may_not_read_locks_back_does_not_call_a_batch_anchored(forwarder, bucket, assume):
+    forwarder.init()
+    place = Bucket(bucket, "nmap")
+    whole = policies(place, Locking(), forwarder.key.name)["forwarder"]
+    less = json.loads(json.dumps(whole).replace('"s3:GetObjectRetention", ', ""))
+    assert less != whole
+    where = {"NMAP_FORWARDER_ARCHIVE": str(place)}
+    refused = forwarder.command("forward", forwarder.write("a.xml", scan(1)), env=assume(less) | where)
+    assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1)
+    assert b"does not let us get object retention" in refused.stderr
+    status = forwarder.command("status", "--json", env=where)
+    assert json.loads(status.stdout)["queued"] == 1
+    assert forwarder.command("forward", env=assume(whole) | where).returncode == 0
