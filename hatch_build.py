@@ -15,6 +15,14 @@ SOURCE = "forwarder/nmap/fast/lib.rs"
 LIBRARY = "forwarder/nmap/fast/reader.so"
 
 
+def _rustc() -> str | None:
+    """Return a compiler that works: rustup's stand-in for one fails for a user whose home has no toolchain."""
+    for path in filter(None, (shutil.which("rustc"), shutil.which("rustc", path="/usr/bin"))):
+        if subprocess.run([path, "--version"], check=False, capture_output=True).returncode == 0:  # noqa: S603
+            return path
+    return None
+
+
 class CompiledReader(BuildHookInterface[Any]):
     """Runs rustc; the sources need no crates, so it asks nobody."""
 
@@ -22,7 +30,7 @@ class CompiledReader(BuildHookInterface[Any]):
         """Compile, and make the wheel one of this platform."""
         if self.target_name != "wheel":
             return
-        root, rustc = Path(self.root), shutil.which("rustc")
+        root, rustc = Path(self.root), _rustc()
         (root / LIBRARY).unlink(missing_ok=True)
         if os.environ.get("NMAP_FORWARDER_PURE") or not rustc:
             return
