@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import tenacity
-
 from forwarder import durable
 from forwarder.config import Settings
 from forwarder.errors import IntegrityError, TemporaryError, UsageError
@@ -76,6 +74,8 @@ def ask(url: str, note: bytes, roots: list[x509.Certificate], settings: Settings
         TemporaryError: it cannot be reached, refuses, or answers with what is no time-stamp of these bytes.
         UsageError: a library is missing.
     """
+    import tenacity  # noqa: PLC0415 - most runs have no authority to ask
+
     request = token.Request(note)
     try:
         retrying = tenacity.Retrying(

@@ -11,11 +11,10 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
-
 from forwarder.errors import UsageError
 
 if TYPE_CHECKING:
+    from cryptography import x509
     from rfc3161_client import TimeStampResponse
 
 MAX_TOKEN: Final = 1 << 16
@@ -118,6 +117,8 @@ def _read(client: Any, answer: bytes, data: bytes, roots: list[x509.Certificate]
 
 def _authority(response: TimeStampResponse) -> str:
     """Return the subject of the certificate that the token says it was signed by."""
+    from cryptography import x509  # noqa: PLC0415 - as below
+
     (signer,) = response.signed_data.signer_infos
     for der in response.signed_data.certificates:
         certificate = x509.load_der_x509_certificate(der)
@@ -132,6 +133,8 @@ def certificates(pem: bytes) -> list[x509.Certificate]:
     Raises:
         ValueError: there is none in PEM.
     """
+    from cryptography import x509  # noqa: PLC0415 - it takes as long as a short run, which seldom needs it
+
     return x509.load_pem_x509_certificates(pem)
 
 
