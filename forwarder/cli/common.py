@@ -88,6 +88,21 @@ def settings(args: argparse.Namespace) -> Settings:
     return Settings(vars(args), args.config)
 
 
+def known(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where an archive is and what is known of its logs."""
+    setting(parser, "archive")
+    parser.add_argument(
+        "--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey) of a log; repeatable"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a checkpoint known from elsewhere, which the log must contain; repeatable",
+    )
+
+
 def verifier_key(file: Path) -> Verifier:
     """Read a verifier key.
 

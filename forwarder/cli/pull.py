@@ -51,17 +51,7 @@ def add(commands: Any) -> None:
         metavar="ARCHIVE",
         help="directory or s3://bucket/prefix of an archive or of one log; default: this machine's",
     )
-    common.setting(parser, "archive")
-    parser.add_argument(
-        "--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey) of a log; repeatable"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a checkpoint known from elsewhere, which the log must contain; repeatable",
-    )
+    common.known(parser)
     asked = parser.add_argument_group("what is asked for")
     asked.add_argument("--from", dest="earliest", default="", metavar="TIME", help="records from this time on")
     asked.add_argument("--until", dest="latest", default="", metavar="TIME", help="records up to and with this time")

@@ -49,17 +49,7 @@ def add(commands: Any) -> None:
         help="directory, s3://bucket/prefix, the place of one log there, or the proof of one record; "
         "default: the archive of the settings",
     )
-    common.setting(parser, "archive")
-    parser.add_argument(
-        "--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey); repeatable"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a checkpoint known from elsewhere, which the log must contain; repeatable",
-    )
+    common.known(parser)
     parser.add_argument(
         "--tsa",
         action="append",

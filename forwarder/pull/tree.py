@@ -48,13 +48,4 @@ class Tree:
 
     def path(self, index: int, size: int) -> tuple[bytes, ...]:
         """Return the audit path of a leaf in the tree of a size (RFC 6962, section 2.1.1), nearest sibling first."""
-        begin, end, found = 0, size, []
-        while end - begin > 1:
-            middle = begin + merkle.split(end - begin)
-            if index < middle:
-                found.append(self.root(middle, end))
-                end = middle
-            else:
-                found.append(self.root(begin, middle))
-                begin = middle
-        return tuple(found[::-1])
+        return tuple(merkle.audit_path(index, size, self.root))

@@ -5,7 +5,7 @@ A hash is 32 bytes of SHA-256. The tree of no leaves has the root SHA-256("").
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 EMPTY = sha256(b"").digest()
@@ -84,14 +84,28 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     Raises:
         IndexError: there is no such leaf.
     """
-    if not 0 <= index < len(leaves):
+    return audit_path(index, len(leaves), lambda begin, end: root(leaves[begin:end]))
+
+
+def audit_path(index: int, size: int, root_of: Callable[[int, int], bytes]) -> list[bytes]:
+    """Return the audit path of a leaf of a tree that is given by the roots over its leaves `begin` … `end` - 1.
+
+    Raises:
+        IndexError: there is no such leaf.
+    """
+    if not 0 <= index < size:
         raise IndexError(index)
-    if len(leaves) == 1:
-        return []
-    k = split(len(leaves))
-    if index < k:
-        return [*inclusion_path(leaves[:k], index), root(leaves[k:])]
-    return [*inclusion_path(leaves[k:], index - k), root(leaves[:k])]
+    begin, end = 0, size
+    found: list[bytes] = []
+    while end - begin > 1:
+        middle = begin + split(end - begin)
+        if index < middle:
+            found.append(root_of(middle, end))
+            end = middle
+        else:
+            found.append(root_of(begin, middle))
+            begin = middle
+    return found[::-1]
 
 
 def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:

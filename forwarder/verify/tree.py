@@ -105,16 +105,7 @@ class Tiles:
 
     def path(self, index: int) -> list[bytes]:
         """Return the audit path of a leaf (RFC 6962, section 2.1.1), nearest sibling first."""
-        begin, end, found = 0, self.size, []
-        while end - begin > 1:
-            middle = begin + merkle.split(end - begin)
-            if index < middle:
-                found.append(self.root(middle, end))
-                end = middle
-            else:
-                found.append(self.root(begin, middle))
-                begin = middle
-        return found[::-1]
+        return merkle.audit_path(index, self.size, self.root)
 
     def entries(self, index: int) -> list[bytes]:
         """Return the entries of a bundle, by its index.
