@@ -14,6 +14,8 @@ from forwarder.nmap.targets import Range
 
 IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
 """Begins an IPv4 address among IPv6 ones (RFC 4291, 2.5.5.2)."""
+AT_A_TIME: Final = 1000
+"""Assets that are read from the table at a time."""
 COLUMNS: Final = "vantage, host_id, ip, name, up, time, scan_id, ports"
 
 
@@ -59,11 +61,16 @@ class Assets:
     def up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
         """Yield the assets in a range of addresses that were up when they were seen last."""
         query = (
-            f"SELECT {COLUMNS} FROM asset WHERE vantage = ? AND number BETWEEN ? AND ? AND up "  # noqa: S608
-            "ORDER BY number"
+            f"SELECT {COLUMNS}, number FROM asset WHERE vantage = ? AND number BETWEEN ? AND ? "  # noqa: S608
+            "AND (number, host_id) > (?, ?) AND up ORDER BY number, host_id LIMIT ?"
         )
-        for row in self._db.execute(query, (vantage, *(_number(str(address)) for address in addresses))).fetchall():
-            yield _asset(row)
+        first, last = (_number(str(address)) for address in addresses)
+        host_id = ""
+        # Some at a time: whoever takes them may write in between, and all of them may be more than fit into memory.
+        while rows := self._db.execute(query, (vantage, first, last, first, host_id, AT_A_TIME)).fetchall():
+            for row in rows:
+                yield _asset(row[:-1])
+            first, host_id = rows[-1][-1], rows[-1][1]
 
     def count(self) -> int:
         """Return the number of hosts."""

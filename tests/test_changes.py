@@ -1,10 +1,14 @@
 """What changed between scans: change records, tombstones, and the table that they are made from."""
 
+from ipaddress import ip_address
+
 import pytest
 
-from forwarder import rebuild, state
+from forwarder import assets, rebuild, state
 from forwarder.anchoring import Anchor
 from forwarder.ecs.check import problems
+from forwarder.history import Asset
+from forwarder.ledger import Ledger
 
 HEAD = (
     '<?xml version="1.0"?>\n<!DOCTYPE nmaprun>\n<nmaprun scanner="nmap" args="{args}" start="{start}" version="7.93">\n'
@@ -255,3 +259,14 @@ def test_a_run_that_is_killed_anywhere_tells_the_same_changes(story, monkeypatch
         found = [record["event"]["id"] for record in box.forwarder.records()[before:]]
         assert len(found) == len(expected)
         assert set(found) == expected
+
+
+def test_assets_of_a_range_come_some_at_a_time_and_none_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets, "AT_A_TIME", 3)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    known = [Asset("v", f"{n:03}", f"10.0.0.{n // 4}", "name", n % 3 != 0, "t", "s") for n in range(60)]
+    with ledger.transaction():
+        ledger.assets.put(known)
+    found = [each.host_id for each in ledger.assets.up("v", (ip_address("10.0.0.2"), ip_address("10.0.0.9")))]
+    ledger.close()
+    assert found == [each.host_id for each in known if each.up and 8 <= int(each.host_id) < 40]
