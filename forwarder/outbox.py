@@ -76,7 +76,7 @@ class RecordWriter:
         self._bytes += length
         if self._waiting_bytes >= CHUNK:
             self._compress()
-        return self._count >= MAX_RECORDS or self._bytes >= MAX_RAW_BYTES
+        return self.full
 
     def _compress(self) -> None:
         """Hash and compress what was gathered; to compress record by record would take twice the time."""

@@ -36,6 +36,7 @@ OPAQUE = {b"<!--": re.compile(rb"(?P<own>-->)|<!--"), b"<![CDATA[": re.compile(r
 an end behind that would pass over whole hosts, and take quadratic time where nothing but beginnings comes."""
 HOST = re.compile(rb"<host[\s>]")
 NOT_IN_PORT = re.compile(rb"<(?:/ports|/?host|port)[\s/>]")
+"""What shows that a port was cut, whose end tag then is another's."""
 LIKE_NMAPRUN = re.compile(rb"""<[^<>]*\s(?:scanner\s*=\s*["'](?:nmap|masscan)|xmloutputversion\s*=)""")
 """A start tag that is nmaprun's by its attributes, whatever became of its name."""
 LIKE_CHILD = re.compile(
