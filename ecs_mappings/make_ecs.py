@@ -20,6 +20,7 @@ import yaml  # type: ignore[import-untyped]
 WANTED = {
     "": "@timestamp message tags ecs.version",
     "agent": "id name type version",
+    "container": "id runtime",
     "data_stream": "*",
     "destination": "ip port",
     "error": "code message",
@@ -31,6 +32,7 @@ WANTED = {
     "host": "architecture domain hostname id ip mac name os.* type uptime",
     "network": "iana_number protocol transport type",
     "observer": "ip name product type version",
+    "orchestrator": "namespace resource.name",
     "process": (
         "args args_count command_line end entity_id executable exit_code hash.sha256 interactive name pid "
         "start title working_directory parent.command_line parent.entity_id parent.executable parent.name "

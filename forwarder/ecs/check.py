@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -122,6 +122,17 @@ def _is_ip(value: Any) -> bool:
         return False
 
 
+def _is_ip_range(value: Any) -> bool:
+    """Tell whether a value is a network in CIDR notation, or the bounds of a range."""
+    try:
+        if isinstance(value, str):
+            return bool(ip_network(value))
+        ends = [ip_address(value[end]) for end in ("gte", "lte")]
+        return len(value) == len(ends) and ends[0].version == ends[1].version and int(ends[0]) <= int(ends[1])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def _is_range(value: Any) -> bool:
     if not isinstance(value, dict) or value.keys() != {"gte", "lte"}:
         return False
@@ -134,4 +145,5 @@ SIMPLE: Final[dict[str, Callable[[Any], bool]]] = {
     "flattened": lambda value: isinstance(value, dict),
     "integer_range": _is_range,
     "ip": _is_ip,
+    "ip_range": _is_ip_range,
 }

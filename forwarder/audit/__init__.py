@@ -1,0 +1,1 @@
+"""Who ran nmap: the audit trail of the machine, and what our own wrapper writes down."""

@@ -1,0 +1,132 @@
+"""What every source of audit evidence gives: executions, each with where it was seen and how far that can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+SOURCES: Final = ("run", "shim", "auditd", "laurel", "sudo", "sudo-io", "history")
+"""Where evidence is from; `nmap.audit.source`."""
+STRONG: Final = frozenset({"run", "shim", "auditd", "laurel"})
+"""Sources that a user cannot write as they like, if enrolled by root: the kernel's own, and our spool's."""
+TOOLS: Final = ("nmap", "ncat", "nping", "masscan", "zmap")
+"""Programs whose executions may become records; nmap always does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output file of an execution."""
+
+    path: str
+    """Absolute, or as it was given where the working directory is not known."""
+    format: str
+    """xml, normal, grepable or script-kiddie."""
+    state: str = ""
+    """present, missing, discarded, unreadable; empty where nobody looked."""
+    sha256: str = ""
+    size: int = -1
+
+
+@dataclass(slots=True)
+class User:
+    """One user, as far as the source knows."""
+
+    id: str = ""
+    """Number, as text; empty when unset (auid 4294967295)."""
+    name: str = ""
+
+
+@dataclass(slots=True)
+class Execution:
+    """One execution of a tool, as one source saw it.
+
+    Times are RFC 3339 in UTC with at least milliseconds; empty where the source does not tell.
+    """
+
+    source: str
+    """One of SOURCES."""
+    identity: str
+    """The source's own name of the event, unique in it: `<seconds>.<ms>:<serial>[@node]` of auditd."""
+    argv: tuple[str, ...]
+    """Words of the command line; bytes that are no UTF-8 are kept by surrogateescape until the record is made."""
+    start: str = ""
+    end: str = ""
+    host: str = ""
+    """Name of the machine, where the evidence tells one."""
+    cwd: str = ""
+    executable: str = ""
+    pid: int = -1
+    ppid: int = -1
+    login: User = field(default_factory=User)
+    """auid: who logged in."""
+    real: User = field(default_factory=User)
+    effective: User = field(default_factory=User)
+    sudo_user: str = ""
+    terminal: str = ""
+    session: str = ""
+    remote_ip: str = ""
+    """Where an ssh session comes from."""
+    interactive: bool | None = None
+    parent_executable: str = ""
+    parent_command_line: str = ""
+    title: str = ""
+    """PROCTITLE, where argv was not complete."""
+    exit_code: int | None = None
+    signal: str = ""
+    reason: str = ""
+    ticket: str = ""
+    sha256: str = ""
+    """Of the program."""
+    version: str = ""
+    """Of the program."""
+    environment: tuple[str, ...] = ()
+    """NAME=value, of those that change what nmap does."""
+    outputs: tuple[Output, ...] = ()
+    container_id: str = ""
+    container_runtime: str = ""
+    pod: str = ""
+    namespace: str = ""
+    container_marks: tuple[str, ...] = ()
+    policy_action: str = ""
+    """allowed, flagged or refused, when the wrapper asked the policy; empty when nobody did."""
+    policy_reasons: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """What is missing or wrong, in our fixed words."""
+    log_path: str = ""
+    log_offset: int = -1
+    raw: bytes = b""
+    """The evidence itself: lines of the log, or the spool's entry; what is sealed as evidence."""
+
+    @property
+    def tool(self) -> str:
+        """Name of the program."""
+        return (self.argv[0] if self.argv else self.executable).rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is remarkable about the evidence itself."""
+
+    action: str
+    """event.action: audit-log-truncated, output-altered, forwarder-failed, spool-entry-refused."""
+    message: str
+    """One line."""
+    time: str
+    """When it happened, as far as the evidence tells: of a log, its mtime."""
+    path: str = ""
+    offset: int = -1
+    identity: str = ""
+    """What makes it this finding and no other."""
+    raw: bytes = b""
+
+
+Evidence = Execution | Finding
+"""What the readers of forwarder/audit yield, in the order of their logs."""
+Reader = Iterable[Evidence]
+
+
+def facts(execution: Execution) -> dict[str, Any]:
+    """Return an execution's members that say something, by name, without `raw`: what a ledger keeps as JSON."""
+    found = {name: getattr(execution, name) for name in Execution.__slots__ if name != "raw"}
+    return {name: value for name, value in found.items() if value not in ("", (), None, -1)}
