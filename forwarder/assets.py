@@ -74,7 +74,9 @@ class Assets:
         first, last = (_number(str(address)) for address in addresses)
         host_id = ""
         # Some at a time: whoever takes them may write in between, and all of them may be more than fit into memory.
-        while rows := self._db.execute(query, (vantage, first, last, first, host_id, but, before, AT_A_TIME)).fetchall():
+        while rows := self._db.execute(
+            query, (vantage, first, last, first, host_id, but, before, AT_A_TIME)
+        ).fetchall():
             for row in rows:
                 yield _asset(row[:-1])
             first, host_id = rows[-1][-1], rows[-1][1]
