@@ -101,6 +101,7 @@ def options(settings: Settings) -> Options:
         observer_ip=settings["observer.ip"],
         vantage=settings["scan.vantage"],
         networks=settings["target.networks"],
+        owners=settings["target.owners"],
         all_ports=settings["records.ports"] == "all",
         os_accuracy=settings["records.os_accuracy"],
     )
