@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from forwarder.archive.place import Place, place
+from forwarder.audit.interface import TOOLS
 from forwarder.errors import UsageError
 from forwarder.keys import choose
 from forwarder.seal.manifest import origin_fits
@@ -182,6 +183,27 @@ def _fingerprint(value: Any) -> str:
     return text
 
 
+AUDIT_KINDS: Final = ("auditd", "laurel", "sudo", "sudo-io", "history")
+
+
+def _sources(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = tuple(item for item in (_text(item).strip() for item in items) if item)
+    for item in found:
+        kind, _, path = item.partition(":")
+        if kind not in AUDIT_KINDS or not path.startswith(("/", "~/")):
+            raise ValueError(f"KIND:PATH, with an absolute path or pattern; kinds are {', '.join(AUDIT_KINDS)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _tools(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = {name for name in (_text(item).strip() for item in items) if name} | {"nmap"}
+    if not found <= set(TOOLS):
+        raise ValueError(f"some of {', '.join(TOOLS)}")
+    return tuple(name for name in TOOLS if name in found)
+
+
 ELASTICSEARCH_PORT: Final = 9200
 """Where a URL names none, as for Elastic's own programs."""
 
@@ -208,6 +230,14 @@ KEYS: Final = (
         "Seconds that a file without an end must be unchanged before it is read as cut.",
     ),
     Key("intake.max_bytes", 64 << 30, _count, "Largest input, decompressed, in bytes."),
+    Key(
+        "audit.sources",
+        (),
+        _sources,
+        "Logs that tell who ran nmap, as KIND:PATH; kinds are auditd, laurel, sudo, sudo-io and history. A path may be "
+        "a pattern, and the files that a log was rotated to belong to it.",
+    ),
+    Key("audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."),
     Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
@@ -435,4 +465,6 @@ def sample() -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

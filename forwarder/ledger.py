@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from forwarder.assets import Assets
 from forwarder.errors import TemporaryError, UsageError
+from forwarder.positions import Positions
 from forwarder.receipts import Receipts
 from forwarder.seal import merkle, tiles
 
@@ -123,6 +124,22 @@ CREATE TABLE stamped (            -- newest time-stamp of each authority
     time TEXT NOT NULL
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE audit_position (     -- how far each file of an audit log is read; see positions.py
+    log TEXT NOT NULL,            -- KIND:PATH
+    number INTEGER NOT NULL,      -- its files from the oldest on
+    path TEXT NOT NULL,
+    stat TEXT NOT NULL,
+    head_length INTEGER NOT NULL,
+    head_sha256 TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    read INTEGER NOT NULL,
+    tail_length INTEGER NOT NULL,
+    tail_sha256 TEXT NOT NULL,
+    done TEXT NOT NULL,           -- JSON
+    PRIMARY KEY (log, number)
+) WITHOUT ROWID;
+""",
 )
 """What each version added to the one before; once released, an entry never changes."""
 ANCHORED: Final = ("anchored", "delivering", "delivered")
@@ -214,6 +231,7 @@ class Ledger:
             raise UsageError(f"{path} was made by a newer version", "upgrade nmap-forwarder")
         self.assets = Assets(self._db)
         self.receipts = Receipts(self._db)
+        self.positions = Positions(self._db)
 
     def close(self) -> None:
         """Close the database."""
