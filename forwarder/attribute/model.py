@@ -57,6 +57,8 @@ class Known:
     """nmap.attribution.output: waiting, met, missing, discarded."""
     scans: tuple[str, ...] = ()
     """nmap.scan.id of what it made."""
+    deadline: float = 0.0
+    """Until when its output is waited for, in seconds since 1970."""
     _whole: Execution | None = field(default=None, repr=False)
 
     @property
@@ -110,6 +112,22 @@ class Answer:
     """entity_id of the one that made it; of those that may have, if confidence is weak."""
     candidates: int = 0
     """How many could have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the newest record of a scan says of who made it."""
+
+    subject: Subject
+    answer: Answer
+    record_id: str
+    """event.id of that record."""
+    status: str
+    """pending or final."""
+    deadline: float
+    """Until when evidence is waited for, in seconds since 1970."""
+    summary: dict[str, Any]
+    """Members of the scan record that a link record repeats."""
 
 
 def known(part: Execution) -> Known:

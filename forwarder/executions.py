@@ -1,0 +1,126 @@
+"""The ledger's tables of executions and of what they have to do with scans; see attribute/."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import orjson
+
+from forwarder.attribute.model import Answer, Claim, Known, Subject, from_json, seconds, to_json
+
+OPEN: Final = "waiting"
+"""nmap.attribution.output of an execution whose output may still come."""
+COLUMNS: Final = "entity_id, record_id, output, scans, deadline, facts"
+
+
+class Executions:
+    """Executions by entity_id, each with all that was seen of it.
+
+    Args:
+        db: the ledger's database.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def put(self, items: Iterable[Known]) -> None:
+        """Remember executions."""
+        for item in items:
+            row = (item.entity_id, item.record_id, item.output, " ".join(item.scans), item.deadline)
+            start = seconds(item.whole.start)
+            facts = orjson.dumps(to_json(item))
+            self._db.execute("INSERT OR REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, start, facts))
+            hashes = {output.sha256 for part in item.parts for output in part.outputs if output.sha256}
+            rows = ((value, item.entity_id) for value in hashes)
+            self._db.executemany("INSERT OR IGNORE INTO execution_output VALUES (?, ?)", rows)
+
+    def add_sightings(self, found: Iterable[tuple[str, str]]) -> None:
+        """Remember evidence, as (what it would be event.id of, entity_id), so that it is never taken for new again."""
+        self._db.executemany("INSERT OR REPLACE INTO sighting VALUES (?, ?)", found)
+
+    def sighted(self, key: str) -> bool:
+        """Tell whether evidence was taken already."""
+        return self._db.execute("SELECT 1 FROM sighting WHERE key = ?", (key,)).fetchone() is not None
+
+    def get(self, entity_id: str) -> Known | None:
+        """Return an execution."""
+        return next(self._some("entity_id = ?", entity_id), None)
+
+    def between(self, first: float, last: float) -> Iterator[Known]:
+        """Yield the executions that began in a time, in seconds since 1970."""
+        return self._some("start BETWEEN ? AND ?", first, last)
+
+    def timeless(self) -> Iterator[Known]:
+        """Yield the newest executions of which no evidence tells when they began."""
+        return self._some("start IS NULL LIMIT 1000")
+
+    def with_output(self, sha256: str) -> Iterator[Known]:
+        """Yield the executions that left an output of that hash."""
+        return self._some("entity_id IN (SELECT entity_id FROM execution_output WHERE sha256 = ?)", sha256)
+
+    def overdue(self, now: float, most: int) -> list[Known]:
+        """Return some executions that wait for an output no longer."""
+        return list(self._some("output = ? AND deadline <= ? ORDER BY deadline LIMIT ?", OPEN, now, most))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many executions there are, by nmap.attribution.output."""
+        return dict(self._db.execute("SELECT output, count(*) FROM execution GROUP BY output").fetchall())
+
+    def _some(self, where: str, *values: object) -> Iterator[Known]:
+        query = f"SELECT {COLUMNS} FROM execution WHERE {where}"  # noqa: S608 - our own words
+        for entity_id, record_id, output, scans, deadline, facts in self._db.execute(query, values).fetchall():
+            parts = [from_json(part) for part in orjson.loads(facts)["parts"]]
+            yield Known(entity_id, parts, record_id, output, tuple(scans.split()), deadline)
+
+
+class Claims:
+    """Who made which scan, as the newest record of the scan says.
+
+    Args:
+        db: the ledger's database.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def put(self, claims: Iterable[Claim]) -> None:
+        """Remember claims."""
+        for claim in claims:
+            subject, answer = claim.subject, claim.answer
+            values = orjson.dumps({"subject": subject, "answer": answer, "summary": claim.summary})
+            row = (subject.scan_id, subject.start, subject.sha256, claim.record_id, claim.status, claim.deadline)
+            self._db.execute(
+                "INSERT OR REPLACE INTO claim VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, answer.confidence, values)
+            )
+
+    def get(self, scan_id: str) -> Claim | None:
+        """Return the claim of a scan."""
+        return next(self._some("scan_id = ?", scan_id), None)
+
+    def between(self, first: float, last: float) -> Iterator[Claim]:
+        """Yield the claims of scans that began in a time, in seconds since 1970."""
+        return self._some("start BETWEEN ? AND ?", first, last)
+
+    def with_file(self, sha256: str) -> Iterator[Claim]:
+        """Yield the claims of scans that were read from a file of that hash."""
+        return self._some("sha256 = ?", sha256)
+
+    def overdue(self, now: float, most: int) -> list[Claim]:
+        """Return some claims that are pending although their time is over."""
+        return list(self._some("status = 'pending' AND deadline <= ? ORDER BY deadline LIMIT ?", now, most))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many scans there are, by status and confidence: `pending none`, `final exact`, …"""
+        rows = self._db.execute("SELECT status || ' ' || confidence AS how, count(*) FROM claim GROUP BY how")
+        return dict(rows.fetchall())
+
+    def _some(self, where: str, *values: object) -> Iterator[Claim]:
+        query = f"SELECT record_id, status, deadline, facts FROM claim WHERE {where}"  # noqa: S608 - our own words
+        for record_id, status, deadline, facts in self._db.execute(query, values).fetchall():
+            found = orjson.loads(facts)
+            answer = found["answer"]
+            answer |= {name: tuple(answer[name]) for name in ("reasons", "executions")}
+            subject = Subject(**found["subject"])
+            yield Claim(subject, Answer(**answer), record_id, status, deadline, found["summary"])
