@@ -150,14 +150,16 @@ CREATE TABLE execution (          -- each execution, by all that was seen of it;
     scans TEXT NOT NULL,          -- nmap.scan.id of those that it made
     deadline REAL NOT NULL,       -- until when its output is waited for
     start REAL,                   -- seconds since 1970, NULL where nothing tells
+    words TEXT NOT NULL,          -- comparable form of its command line
     facts BLOB NOT NULL           -- JSON
 ) WITHOUT ROWID;
 CREATE INDEX execution_start ON execution (start);
+CREATE INDEX execution_words ON execution (words, start);
 CREATE INDEX execution_waiting ON execution (deadline) WHERE output = 'waiting';
-CREATE TABLE execution_output (
-    sha256 TEXT NOT NULL,
+CREATE TABLE execution_proof (
+    proof TEXT NOT NULL,          -- SHA-256 of an output, or id of an entry in the spool
     entity_id TEXT NOT NULL,
-    PRIMARY KEY (sha256, entity_id)
+    PRIMARY KEY (proof, entity_id)
 ) WITHOUT ROWID;
 CREATE TABLE sighting (           -- evidence that was taken
     key TEXT PRIMARY KEY,         -- event.id of the record that it makes alone
@@ -166,6 +168,7 @@ CREATE TABLE sighting (           -- evidence that was taken
 CREATE TABLE claim (              -- who made which scan
     scan_id TEXT PRIMARY KEY,
     start REAL,
+    words TEXT NOT NULL,
     sha256 TEXT NOT NULL,         -- of the file
     record_id TEXT NOT NULL,      -- event.id of the newest record that says so
     status TEXT NOT NULL,         -- pending, final
@@ -173,7 +176,7 @@ CREATE TABLE claim (              -- who made which scan
     confidence TEXT NOT NULL,
     facts BLOB NOT NULL           -- JSON
 ) WITHOUT ROWID;
-CREATE INDEX claim_start ON claim (start);
+CREATE INDEX claim_words ON claim (words, start);
 CREATE INDEX claim_file ON claim (sha256);
 CREATE INDEX claim_pending ON claim (deadline) WHERE status = 'pending';
 """,

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from forwarder.attribute.model import Answer, Known, Subject, seconds, short, words_of
+from forwarder.attribute.model import WRAPPED, Answer, Known, Subject, seconds, short, words_of
 from forwarder.audit.interface import STRONG, Execution
 
 BEFORE: Final = 1.0
@@ -125,7 +125,7 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
     whole = run.whole
     if whole.tool not in TOOLS or whole.policy_action == "refused":
         return None
-    start, wrapped = seconds(whole.start), [part for part in run.parts if part.source in {"run", "shim"}]
+    start, wrapped = seconds(whole.start), [part for part in run.parts if part.source in WRAPPED]
     lag = scan.start - start if scan.start is not None and start is not None else None
     if scan.spool_id and scan.spool_id in {part.identity for part in wrapped}:
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("spool",))

@@ -45,6 +45,8 @@ def _distance(part: Execution, other: Execution) -> float | None:
     """Return the seconds between two sightings of one execution; None if they are of two."""
     if short(part.host) and short(other.host) and short(part.host) != short(other.host):
         return None
+    if part.source == other.source and part.identity == other.identity:
+        return 0.0
     alike = words_of(part) == words_of(other)
     first, second = seconds(part.start), seconds(other.start)
     apart = abs(first - second) if first is not None and second is not None else None

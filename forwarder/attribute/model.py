@@ -9,13 +9,17 @@ from hashlib import sha256
 from typing import Any, Final
 
 from forwarder.attribute.words import words
+from forwarder.audit.entry import CLAIMED_EFFECTIVE, CLAIMED_LOGIN, CLAIMED_SUDO
 from forwarder.audit.interface import Execution, Output, User, facts
+from forwarder.nmap.command import parse
 
 SCHEME: Final = "nmap-forwarder/execution/v1"
 KERNEL_FIRST: Final = ("auditd", "laurel", "run", "shim", "sudo-io", "sudo", "history")
 """Whom to believe, in this order: the kernel, our own programs, sudo, what a user could have written."""
 WRAPPER_FIRST: Final = ("run", "shim", "auditd", "laurel", "sudo-io", "sudo", "history")
 """Who knows most of what the user asked for and what came of it."""
+WRAPPED: Final = frozenset({"run", "shim"})
+"""Sources that are our own wrapper."""
 ASKED: Final = frozenset(
     {
         "argv",
@@ -35,6 +39,12 @@ ASKED: Final = frozenset(
     }
 )
 """Members that the wrapper knows better than the kernel's log."""
+FORMATS: Final = {"-oX": "xml", "-oN": "normal", "-oG": "grepable", "-oS": "script-kiddie"}
+"""nmap's option → the interface's name of that format."""
+SUFFIXES: Final = {"xml": "xml", "nmap": "normal", "gnmap": "grepable"}
+"""What -oA adds to its value → the same."""
+CLAIMED: Final = {CLAIMED_LOGIN: "login", CLAIMED_EFFECTIVE: "effective", CLAIMED_SUDO: "sudo_user"}
+"""Problem of a spool entry → member that it makes worthless."""
 MAX_PARTS: Final = 16
 """Sightings kept of one execution; more there are not unless somebody makes them up."""
 
@@ -69,10 +79,24 @@ class Known:
         return self._whole
 
     def add(self, part: Execution) -> None:
-        """Take one more sighting."""
-        if len(self.parts) < MAX_PARTS:
-            self.parts.append(replace(part, raw=b""))
+        """Take one more sighting; one that is known by source and identity is replaced, for it knows the end now."""
+        name = part.source, part.identity
+        others = [other for other in self.parts if (other.source, other.identity) != name]
+        if len(others) < MAX_PARTS:
+            self.parts = [*others, replace(part, raw=b"")]
             self._whole = None
+
+    @property
+    def words(self) -> str:
+        """Comparable form of its command line."""
+        return words(self.whole.argv)
+
+    @property
+    def proofs(self) -> set[str]:
+        """SHA-256 of the outputs that the wrapper saw, and the ids of its entries in the spool."""
+        wrapped = [part for part in self.parts if part.source in WRAPPED]
+        hashes = {output.sha256 for part in wrapped for output in part.outputs if output.sha256}
+        return hashes | {part.identity for part in wrapped}
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -144,7 +168,7 @@ def short(host: str) -> str:
 
 def combine(parts: Iterable[Execution]) -> Execution:
     """Return what several sightings of one execution tell together; each fact from the source that knows it best."""
-    found = list(parts)
+    found = [_trusted(part) for part in parts]
     kernel = sorted(found, key=lambda part: KERNEL_FIRST.index(part.source))
     wrapper = sorted(found, key=lambda part: WRAPPER_FIRST.index(part.source))
     whole = Execution(kernel[0].source, found[0].identity, wrapper[0].argv)
@@ -158,6 +182,12 @@ def combine(parts: Iterable[Execution]) -> Execution:
     whole.log_path, whole.log_offset = found[0].log_path, found[0].log_offset
     whole.problems = tuple(dict.fromkeys(problem for part in found for problem in part.problems)) + _conflicts(found)
     return whole
+
+
+def _trusted(part: Execution) -> Execution:
+    """Leave out who an ordinary user only claims to be, in an entry of the spool that he could write as he likes."""
+    names = {member for problem, member in CLAIMED.items() if problem in part.problems}
+    return replace(part, **{name: "" if name == "sudo_user" else User() for name in names}) if names else part
 
 
 def _says_nothing(value: Any) -> bool:
@@ -198,6 +228,19 @@ def from_json(values: dict[str, Any]) -> Execution:
             found[name] = User(**found[name])
     found["outputs"] = tuple(Output(**output) for output in found.get("outputs", ()))
     return Execution(**found)
+
+
+def outputs_of(part: Execution) -> tuple[Output, ...]:
+    """Return the outputs that a command line names, for sources that do not tell of any."""
+    found = []
+    for option, value in parse(part.argv).options:
+        if value in {None, "", "-"} or value is None:
+            continue
+        if option in FORMATS:
+            found.append(Output(value, FORMATS[option]))
+        elif option == "-oA":
+            found += [Output(f"{value}.{suffix}", name) for suffix, name in SUFFIXES.items()]
+    return tuple(found)
 
 
 def words_of(part: Execution) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -13,7 +13,8 @@ QUOTES: Final = str.maketrans("", "", '"\\')
 """nmap ≥ 6 quotes words with blanks in its XML and escapes `"` and a backslash; older ones do neither."""
 
 
-def words(argv: Iterable[str]) -> str:
+@lru_cache(1 << 12)
+def words(argv: tuple[str, ...]) -> str:
     """Return the comparable form of a command line, hex; equal for an argv and what nmap writes of it as `args`.
 
     nmap writes its words as getopt left them, targets behind the options, so their order says nothing; nor do quotes.

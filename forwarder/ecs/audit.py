@@ -23,6 +23,8 @@ MAX_WORD: Final = 8191
 """Characters of one word, or of another text that is searched as a whole."""
 MAX_LINE: Final = 32_766
 """Characters of a whole command line, the most that Elasticsearch indexes of a keyword in bytes."""
+EPOCH: Final = "1970-01-01T00:00:00.000Z"
+"""@timestamp where the evidence tells no time at all."""
 NANOSECONDS: Final = 1_000_000
 """In a millisecond."""
 LONGEST: Final = 2**53 // NANOSECONDS
@@ -69,7 +71,7 @@ def link_id(entity_id: str, what: str) -> str:
 
 
 def record(
-    look: Options, item: Known, command: Command, link: Link, evidence: Iterable[str], identity: str, otherwise: str
+    look: Options, item: Known, command: Command, link: Link, identity: str, evidence: Iterable[str] = ()
 ) -> bytes:
     """Make the record of an execution.
 
@@ -78,16 +80,15 @@ def record(
         item: the execution.
         command: our reading of its command line.
         link: its scan.
-        evidence: SHA-256 of the evidence that this record was made from.
         identity: event.id.
-        otherwise: time of the record where no evidence tells when the execution was.
+        evidence: SHA-256 of the evidence that this record was made from.
 
     Returns:
         Canonical JSON.
     """
     whole = item.whole
     truncated: list[str] = []
-    result = _frame(look, whole.start or whole.end or otherwise, identity, _action(whole, link))
+    result = _frame(look, whole.start or whole.end or EPOCH, identity, _action(whole, link))
     result["event"] |= _event(whole)
     result["host"] = _host(whole, look)
     result["process"] = _process(item, command, truncated)
@@ -118,10 +119,24 @@ def record(
     return fit.line(result)
 
 
-def finding(look: Options, found: Finding, evidence: Sequence[str]) -> tuple[str, bytes]:
-    """Make the record of what is remarkable about the evidence; return (event.id, canonical JSON)."""
-    identity = EventId(f"{found.action} {clean(found.path)} {clean(found.identity)}", "audit")()
-    result = _frame(look, found.time, identity, found.action)
+def finding_id(found: Finding) -> str:
+    """Return event.id of the record of what is remarkable about the evidence."""
+    return EventId(f"{found.action} {clean(found.path)} {clean(found.identity)}", "audit")()
+
+
+def finding(look: Options, found: Finding, identity: str, evidence: Sequence[str]) -> bytes:
+    """Make the record of what is remarkable about the evidence.
+
+    Args:
+        look: what the configuration says about records.
+        found: the finding.
+        identity: event.id.
+        evidence: SHA-256 of the evidence that shows it.
+
+    Returns:
+        Canonical JSON.
+    """
+    result = _frame(look, found.time or EPOCH, identity, found.action)
     result["event"]["type"] = ["info"]
     log: dict[str, Any] = {"path": clean(found.path)} if found.path else {}
     if found.offset >= 0:
@@ -131,7 +146,7 @@ def finding(look: Options, found: Finding, evidence: Sequence[str]) -> tuple[str
     result["message"] = clean(found.message)[: fit.SHORT]
     if evidence:
         result["related"] = {"hash": list(evidence)}
-    return identity, fit.line(result)
+    return fit.line(result)
 
 
 def clean(text: str) -> str:
