@@ -16,6 +16,9 @@ MARK = b"nmap-forwarder shim"
 GUARD = "NMAP_FORWARDER_WRAPPED"
 """Environment variable by which a shim knows that its parent (the process id in it) records already."""
 
+REASON, TICKET = "NMAP_FORWARDER_REASON", "NMAP_FORWARDER_TICKET"
+"""Environment variables by which scripts say why they scan."""
+
 
 def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL, config: str = CONFIG) -> int:
     """Run a tool and record its execution; nothing that fails here keeps the tool from running.
@@ -33,7 +36,8 @@ def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL
     if os.environ.get(GUARD) == str(os.getppid()):
         os.execv(tool, argv)  # noqa: S606
     try:
-        from forwarder.wrap.run import run  # noqa: PLC0415 - what fails to be imported must not keep nmap from running
+        from forwarder.wrap.run import Request, finish, run  # noqa: PLC0415 - what cannot be imported must not keep nmap
     except Exception:  # noqa: BLE001
         os.execv(tool, argv)  # noqa: S606
-    return run(tool, argv, source=source, spool=spool, config=config)
+    said = (os.environ.get(name, "")[:1000] for name in (REASON, TICKET))
+    return finish(run(Request(tool, argv, 0, source, spool, config, *said)), source)

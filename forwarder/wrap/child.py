@@ -84,6 +84,8 @@ class Child:
         """Stop as the program did, so that the shell sees it; when the shell has us go on, it goes on."""
         if number == signal.SIGSTOP and not in_foreground():
             return  # whoever sent that knows the program's process id, and will have that one go on
+        while signal.sigtimedwait({signal.SIGTSTP}, 0):  # the one that came to both of us; it would stop us twice
+            pass
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
         os.kill(os.getpid(), number)
         signal.pthread_sigmask(signal.SIG_BLOCK, self._caught & {signal.SIGTSTP})
