@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from signal import Signals
 from typing import Any, NamedTuple
 
 from forwarder.wrap import GUARD, outputs, sudo
@@ -141,7 +142,7 @@ class Recorder:
             found.append({"path": own, "format": "xml"} | outputs.copy(own))
         self.members["outputs"] = found
         if own and (version := read(own, 1 << 14).partition(b"\n<nmaprun")[2].partition(b' version="')[2]):
-            self.members["version"] = version.partition(b'"')[0].decode("ascii", "replace")[:32]
+            self.members["tool_version"] = version.partition(b'"')[0].decode("ascii", "replace")[:32]
         if own and os.access(own, os.F_OK) and os.path.getsize(own) == 0:  # noqa: PTH202 - it did not scan
             remove(own)
             self.members["outputs"] = [output for output in found if output["path"] != own]
@@ -221,9 +222,8 @@ def _run(recorder: Recorder, plan: outputs.Plan) -> int:
 def _end(status: int) -> dict[str, Any]:
     if os.WIFEXITED(status):
         return {"end": now(), "exit_code": os.WEXITSTATUS(status)}
-    from signal import Signals  # noqa: PLC0415
-
-    return {"end": now(), "signal": Signals(os.WTERMSIG(status)).name}
+    number = os.WTERMSIG(status)
+    return {"end": now(), "signal": next((name.name for name in Signals if name == number), str(number))}
 
 
 def _not_started(recorder: Recorder, error: OSError) -> int:
