@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from signal import Signals
 from typing import Any, NamedTuple
 
-from forwarder.wrap import GUARD, outputs, sudo
+from forwarder.wrap import GUARD, outputs, rules, sudo
 from forwarder.wrap.child import Child, copying, end_like
 from forwarder.wrap.entry import Entry, remove
 from forwarder.wrap.facts import gather, now
@@ -33,6 +34,8 @@ class Request(NamedTuple):
     config: str = ""
     reason: str = ""
     ticket: str = ""
+    environment: Mapping[str, str] = {}
+    """Variables that may override the configuration."""
 
 
 class Result(NamedTuple):
@@ -56,7 +59,10 @@ class Recorder:
         self.problems: list[str] = []
         self.entry: Entry | None = None
         self.private = ""
-        self.attempt("facts", self._begin)
+        self.settings: Mapping[str, Any] | None = None
+        self.attempt("spool", self._open)
+        self.attempt("configuration", self._configure)
+        self.attempt("facts", self._gather)
 
     def attempt(self, what: str, action: Any, *arguments: Any) -> Any:
         """Do something that must not fail the run; return None when it did."""
@@ -68,21 +74,38 @@ class Recorder:
             self.problems.append(f"forwarder failed: {said}"[:500])
             return None
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
         request = self.request
         self.members = {
             "source": request.source,
             "start": now(),
-            "argv": request.argv,
+            "argv": request.argv[: request.at + 1],
             "executable": request.tool,
             "reason": request.reason,
             "ticket": request.ticket,
         }
-        found, problems = gather()
+        self.entry = Entry(request.spool)
+
+    def _configure(self) -> None:
+        try:
+            self.settings = rules.settings(self.request.config, self.request.environment)
+        finally:
+            self.members["argv"] = rules.masked(self.request.argv, self.settings)
+
+    def _gather(self) -> None:
+        found, problems = gather(lambda words: rules.masked(words, self.settings))
         self.members |= found
         self.problems += problems
-        self.entry = Entry(request.spool)
-        self.members["identity"] = self.entry.identity
+
+    def judge(self) -> str:
+        """Ask the policy; return why it refuses, empty when it does not."""
+        if self.settings is None or not any(self.settings[name] for name in self.settings if name.startswith("policy.")):
+            return ""
+        said = {"reason": self.request.reason, "ticket": self.request.ticket}
+        user = self.members["login"] or self.members["real"]
+        judgement = rules.judge(self.request.argv[self.request.at :], said, user.get("name", ""), self.settings)
+        self.members |= {"policy_action": judgement.action, "policy_reasons": list(judgement.reasons), **said}
+        return rules.refusal(judgement) if judgement.action == "refused" else ""
 
     def write(self, kind: str) -> bool:
         """Write the entry as far as it is known; tell whether it is there."""
@@ -172,7 +195,7 @@ class Recorder:
 def run(request: Request) -> Result:
     """Run the tool and write down its execution; a policy's refusal is a status of 77."""
     recorder = Recorder(request)
-    refusal = recorder.attempt("policy", judge, recorder)
+    refusal = recorder.attempt("policy", recorder.judge)
     if refusal:
         recorder.members |= {"end": now(), "exit_code": REFUSED}
         recorder.write("end.json")
@@ -183,11 +206,6 @@ def run(request: Request) -> Result:
     status = _run(recorder, plan)
     recorder.write("end.json")
     return Result(status, recorder.entry, recorder.failures)
-
-
-def judge(recorder: Recorder) -> str:
-    """Ask the policy; return why it refuses, empty when it does not."""
-    return ""
 
 
 def _run(recorder: Recorder, plan: outputs.Plan) -> int:
