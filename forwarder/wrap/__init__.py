@@ -1,0 +1,43 @@
+"""Runs nmap (or another tool) as the user would, and writes down who ran it, where, when and how: the `run` command and the shim.
+
+Imports nothing outside the standard library, and little of that: who calls nmap through the shim waits for all of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+SPOOL = "/var/spool/nmap-forwarder"
+"""Where entries go unless the configuration says otherwise."""
+CONFIG = "/etc/nmap-forwarder/config.toml"
+"""What the shim's policy is read from; nothing that a user could set."""
+MARK = b"nmap-forwarder shim"
+"""Stands in the first 512 bytes of every shim, so that `run` finds the tool behind it."""
+GUARD = "NMAP_FORWARDER_WRAPPED"
+"""Environment variable by which a shim knows that its parent (the process id in it) records already."""
+
+REASON, TICKET = "NMAP_FORWARDER_REASON", "NMAP_FORWARDER_TICKET"
+"""Environment variables by which scripts say why they scan."""
+
+
+def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL, config: str = CONFIG) -> int:
+    """Run a tool and record its execution; nothing that fails here keeps the tool from running.
+
+    Args:
+        tool: absolute path of the real program, never of a shim.
+        argv: all words, with the name that it was called by: `["nmap", "-sS", "192.0.2.1"]`.
+        source: "shim" or "run".
+        spool: directory that entries are written to.
+        config: configuration file of the policy; it may be missing.
+
+    Returns:
+        The tool's exit code, 77 when the policy refused it. When a signal ended the tool, this process ends by the same.
+    """
+    if os.environ.get(GUARD) == str(os.getppid()):
+        os.execv(tool, argv)  # noqa: S606
+    try:
+        from forwarder.wrap.run import Request, finish, run  # noqa: PLC0415 - what cannot be imported must not keep nmap
+    except Exception:  # noqa: BLE001
+        os.execv(tool, argv)  # noqa: S606
+    said = (os.environ.get(name, "")[:1000] for name in (REASON, TICKET))
+    return finish(run(Request(tool, argv, 0, source, spool, config, *said)), source)
