@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from forwarder.config import Settings
 from forwarder.errors import ForwarderError, UsageError
 from forwarder.outcome import Listener
 from forwarder.terminal import complain
-from forwarder.wrap import CONFIG, MARK, SPOOL, sudo
-from forwarder.wrap.run import REFUSED, Request, Result, finish, run
+from forwarder.wrap import CONFIG, MARK, REASON, SPOOL, TICKET, sudo
+from forwarder.wrap.recorder import Request
+from forwarder.wrap.run import REFUSED, Result, finish, run
 
 EPILOG = f"""\
 examples:
@@ -56,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
         raise UsageError("nothing to run", "nmap-forwarder run -- nmap ARGS...")
     values, trouble = _settings(args)
     spool, own = _spool(values)
-    machine = os.access(CONFIG, os.F_OK)  # its policy is not for users to change
+    machine = os.geteuid() != 0 and os.access(CONFIG, os.F_OK)  # its policy is not for users to change
     request = Request(
         tool=_tool(words[0]),
         argv=words,
@@ -64,15 +64,15 @@ def execute(args: argparse.Namespace) -> int:
         source="run",
         spool=spool,
         config=CONFIG if machine else str(values.file) if values else "",
-        reason=args.reason or os.environ.get("NMAP_FORWARDER_REASON", ""),
-        ticket=args.ticket or os.environ.get("NMAP_FORWARDER_TICKET", ""),
+        reason=args.reason or os.environ.get(REASON, ""),
+        ticket=args.ticket or os.environ.get(TICKET, ""),
         environment={} if machine else os.environ,
     )
     result = run(request)
     if trouble:
         result.failures.append(trouble)
-    if values and result.entry and not result.refused:
-        _forward(values, result, own)
+    if values and result.entry:
+        _forward(args, values, result, spool if own else "")
     return finish(result, "run")
 
 
@@ -111,15 +111,23 @@ def _spool(values: Settings | None) -> tuple[str, bool]:
     return str(own), True
 
 
-def _forward(values: Settings, result: Result, own: bool) -> None:  # noqa: FBT001
+def _forward(args: argparse.Namespace, values: Settings, result: Result, own_spool: str) -> None:
     """Hand the result to the pipeline, if this user has a state directory; say what fails, and leave it for later."""
     assert result.entry is not None
-    xml = result.entry.path("xml")
     if not state.is_made(values["state_dir"]) or not os.access(values["state_dir"], os.W_OK):
         return
-    listener = Listener(said=complain)
+    args.intake_settle = 0  # nmap has ended: what has no end by now will have none
+    args.audit_spool = own_spool or None
     try:
-        with state.opened(values) as opened:
-            pipeline.forward(opened, values, [xml] if os.access(xml, os.F_OK) else [], listener)
+        settings = common.settings(args)
+        with state.opened(settings) as opened:
+            pipeline.forward(opened, settings, _inputs(settings, result), Listener(said=complain))
     except (ForwarderError, OSError) as error:
         result.failures.append(f"forwarding: {error}")
+
+
+def _inputs(settings: Settings, result: Result) -> list[str]:
+    """Return what the pipeline is to read: of a spool that it reads itself, nothing more."""
+    assert result.entry is not None
+    xml = result.entry.path("xml")
+    return [] if os.access(settings["audit.spool"] or SPOOL, os.R_OK) or not os.access(xml, os.F_OK) else [xml]
