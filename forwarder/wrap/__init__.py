@@ -31,7 +31,7 @@ def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = "", c
         config: configuration file of the policy; it may be missing.
 
     Returns:
-        The tool's exit code, 77 when the policy refused it. When a signal ended the tool, this process ends by the same.
+        The tool's exit code, 77 when the policy refused it. A signal that ended the tool ends this process, too.
     """
     if os.environ.get(GUARD) == str(os.getppid()):
         os.execv(tool, argv)  # noqa: S606

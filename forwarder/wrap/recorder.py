@@ -51,6 +51,7 @@ class Recorder:
         self.members: dict[str, Any] = {
             "source": request.source,
             "start": now(),
+            "wrapper_pid": os.getpid(),  # by which the spool's reader knows that there will be an end
             "argv": request.argv[: request.at + 1],
             "executable": sudo.found(request.argv[request.at]) if request.at else request.tool,
             "reason": request.reason[:REASON],
