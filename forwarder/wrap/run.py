@@ -79,6 +79,7 @@ class Recorder:
         self.members = {
             "source": request.source,
             "start": now(),
+            "wrapper_pid": os.getpid(),  # by which the spool's reader knows that there will be an end
             "argv": request.argv[: request.at + 1],
             "executable": request.tool,
             "reason": request.reason,
