@@ -104,6 +104,14 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     return execution
 
 
+def wrapper(raw: bytes) -> int:
+    """Return the process id of the wrapper that wrote an entry which `parse` takes, -1 if it does not say."""
+    try:
+        return _integer(json.loads(raw), "wrapper_pid", -1)
+    except EntryError:
+        return -1
+
+
 def _set_users(execution: Execution, said: dict[str, Any], uid: int) -> None:
     """Take who the user is from the file's owner; keep what he says beyond that, marked unless he is root."""
     login, real, effective = (_user(said, name) for name in ("login", "real", "effective"))
