@@ -7,25 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
-CATEGORIES: Final = frozenset(
-    [
-        "all",
-        "auth",
-        "broadcast",
-        "brute",
-        "default",
-        "discovery",
-        "dos",
-        "exploit",
-        "external",
-        "fuzzer",
-        "intrusive",
-        "malware",
-        "safe",
-        "version",
-        "vuln",
-    ]
-)
+NAMES: Final = """
+all auth broadcast brute default discovery dos exploit external fuzzer intrusive malware safe version vuln
+"""
+CATEGORIES: Final = frozenset(NAMES.split())
 TABLE: Final = """
 auth,brute: dicom-brute
 auth,default,discovery,safe: dicom-ping

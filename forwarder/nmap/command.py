@@ -63,7 +63,7 @@ class Command:
 
     argv: tuple[str, ...]
     options: tuple[Read, ...]
-    """(usual name with dashes; value or None), in the order given: ("--script", "vuln"), ("-sS", None), ("-p", "80")."""
+    """(usual name with dashes; value or None), in the order given: ("--script", "vuln"), ("-sS", None)."""
     operands: tuple[str, ...]
     """Targets on the command line, as typed."""
     listed: tuple[str, ...] | None = None
@@ -165,13 +165,8 @@ def technique(command: Command) -> list[str]:
     if not found - {"version", "scripts"}:
         found.add("tcp")
     everything = command.has("-A")
-    for kind, names in (
-        ("os", ("-O",)),
-        ("traceroute", ("--traceroute",)),
-        ("version", ()),
-        ("scripts", ("--script",)),
-    ):
-        if everything or command.has(*names):
+    for kind, name in (("os", "-O"), ("traceroute", "--traceroute"), ("version", "-sV"), ("scripts", "--script")):
+        if everything or command.has(name):
             found.add(kind)
     return sorted(found)
 
@@ -262,8 +257,8 @@ def _filled(path: str, at: datetime) -> str:
 def split(args: str) -> list[str]:
     """Return the words of a command line as nmap writes it into its outputs (output.cc, join_quoted).
 
-    A word with white space is in double quotes; `"` and a backslash have a backslash before them. Versions before 6 wrote no
-    quotes and no backslashes; there a word with a space cannot be told from two.
+    A word with white space is in double quotes; `"` and a backslash have a backslash before them. Versions before
+    6 wrote no quotes and no backslashes; there a word with a space cannot be told from two.
     """
     words: list[str] = []
     word: list[str] | None = None

@@ -1,4 +1,4 @@
-"""What --script asks for: names, globs, categories, paths, joined by and, or, not (nse_main.lua, get_chosen_scripts)."""
+"""What --script asks for: names, globs, categories, paths, joined by and, or, not (nse_main.lua, chosen scripts)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rules(value: str) -> list[str]:
 
 
 def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
-    """Return the categories that rules ask for: those they name, and those of the scripts they name and do not rule out.
+    """Return the categories that rules name, and those of the scripts that they name and do not rule out.
 
     Args:
         wanted: rules.

@@ -1,4 +1,4 @@
-"""How much a command line could disturb, or hide: a class and its reasons. docs/COMMANDS.md has the table for people."""
+"""How much a command line could disturb, or hide: a class and its reasons. docs/COMMANDS.md has the table."""
 
 from __future__ import annotations
 

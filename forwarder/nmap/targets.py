@@ -134,8 +134,8 @@ def listed(path: str, cwd: Path, at: float | None = None, uid: int | None = None
         path: as typed; "-" is standard input, which is gone.
         cwd: that it is relative to.
         at: seconds since 1970 when nmap was started: a list that changed since is not what nmap read. None: just now.
-        uid: user who started nmap, when we may read more than that user: only a file that this user owns or that all may
-            read is read, so that nobody has us tell what they may not read.
+        uid: user who started nmap, when we may read more than that user: only a file that this user owns or that all
+            may read is read, so that nobody has us tell what they may not read.
     """
     if path == "-" or "\0" in path:
         return None
@@ -143,7 +143,7 @@ def listed(path: str, cwd: Path, at: float | None = None, uid: int | None = None
         descriptor = os.open(cwd / path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError):
         return None
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         state = os.fstat(descriptor)
         readable = uid is None or state.st_uid == uid or state.st_mode & stat.S_IROTH
         changed = at is not None and max(state.st_mtime, state.st_ctime) > at
