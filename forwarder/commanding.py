@@ -25,7 +25,7 @@ def understood(whole: Execution, settings: Settings) -> Command:
         whole: the execution.
         settings: patterns of secrets, and the policy.
     """
-    names = settings["audit.mask"]
+    names = settings.get("audit.mask", mask.NAMES)
     argv, masked = mask.mask(whole.argv, names)
     parsed = command.parse(whole.argv, Path(whole.cwd) if whole.cwd else None, seconds(whole.start))
     scan = command.facts(parsed) if whole.tool == "nmap" else {}

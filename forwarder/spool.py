@@ -24,9 +24,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from forwarder.audit.entry import EntryError, name_of, parse
+from forwarder.audit.entry import EntryError, name_of, parse, wrapper
 from forwarder.audit.interface import Execution, Finding
 from forwarder.errors import TemporaryError, UsageError
+from forwarder.intake import Writers
 from forwarder.seal.manifest import timestamp
 
 TAKEN: Final = "taken"
@@ -51,7 +52,7 @@ ACTION: Final = "spool-entry-refused"
 NO_END: Final = "end unknown"
 NO_RESULT: Final = "result in the spool refused"
 DIFFERENT: Final = "start and end of the entry differ"
-REPEATED: Final = ("source", "argv", "start", "cwd", "executable", "ppid")
+REPEATED: Final = ("source", "argv", "start", "cwd", "ppid")
 """Members that are the same at the start and at the end."""
 Names = dict[str, os.stat_result]
 """Files of an entry by what follows its id and a dot."""
@@ -185,6 +186,7 @@ class _Spool:
         self._top = top
         self._taken = taken
         self._now = time.time()
+        self._writers = Writers()
 
     def entries(self) -> Iterator[Entry]:
         """Yield what is complete."""
@@ -256,8 +258,9 @@ class _Spool:
             said = parse(self._content(f"{identity}.start.json", LARGEST_JSON), identity, owner)
         except (_Refused, EntryError):
             return False
-        newest = max(found.st_ctime for found in files.values())
-        return alive(said.pid, said.start) or self._now - newest < SETTLE
+        if alive(wrapper(said.raw), said.start) or any(self._writers(found) for found in files.values()):
+            return True
+        return self._now - max(found.st_ctime for found in files.values()) < SETTLE
 
     def _orphans(self, identity: str, files: Names) -> Iterator[Entry]:
         """Refuse what nobody will finish."""

@@ -80,7 +80,9 @@ def _doubted(pairs: list[Pair], runs: list[Known]) -> list[Pair]:
     nowhere = {run.entity_id for run in runs if not outputs(run)}
     rivals = Counter(pair.scan_id for pair in pairs if pair.tier >= LIKELY and pair.entity_id in nowhere)
     return [
-        replace(pair, tier=NEAR) if pair.tier == PROVEN and "output-path" in pair.reasons and rivals[pair.scan_id] else pair
+        replace(pair, tier=NEAR)
+        if pair.tier == PROVEN and "output-path" in pair.reasons and rivals[pair.scan_id]
+        else pair
         for pair in pairs
     ]
 

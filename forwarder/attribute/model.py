@@ -222,7 +222,9 @@ def from_json(values: dict[str, Any]) -> Execution:
         TypeError: a member is unknown or missing.
     """
     names = {field.name for field in fields(Execution)}
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names}
+    found = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names
+    }
     for name in ("login", "real", "effective"):
         if name in found:
             found[name] = User(**found[name])

@@ -28,7 +28,7 @@ SOURCES: Final = frozenset({"run", "shim"})
 ACTIONS: Final = frozenset({"", "allowed", "flagged", "refused"})
 TEXTS: Final = (
     *("start", "end", "host", "cwd", "executable", "sudo_user", "terminal", "session", "remote_ip"),
-    *("parent_executable", "parent_command_line", "title", "signal", "reason", "ticket", "sha256", "version"),
+    *("parent_executable", "parent_command_line", "title", "signal", "reason", "ticket", "sha256"),
     *("container_id", "container_runtime", "pod", "namespace", "policy_action"),
 )
 LISTS: Final = ("environment", "container_marks", "policy_reasons", "problems")
@@ -64,8 +64,8 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     """Return what an entry says.
 
     Args:
-        raw: a JSON object: version, id, and members of `audit.interface.Execution`. Members that we do not know are
-            left in `raw`, which is sealed whole.
+        raw: a JSON object: version (of this form), id, and members of `audit.interface.Execution`, whose `version` is
+            `tool_version` here. Members that we do not know are left in `raw`, which is sealed whole.
         identity: what the file's name says that it is.
         uid: owner of the file.
 
@@ -91,6 +91,7 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     execution = Execution(source=source, identity=identity, argv=argv, raw=raw)
     for name in TEXTS:
         setattr(execution, name, _text(said, name))
+    execution.version = _text(said, "tool_version")
     for name in LISTS:
         setattr(execution, name, _texts(said, name))
     execution.pid, execution.ppid = _integer(said, "pid", -1), _integer(said, "ppid", -1)
@@ -101,6 +102,14 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
         raise EntryError("start is missing")
     _set_users(execution, said, uid)
     return execution
+
+
+def wrapper(raw: bytes) -> int:
+    """Return the process id of the wrapper that wrote an entry which `parse` takes, -1 if it does not say."""
+    try:
+        return _integer(json.loads(raw), "wrapper_pid", -1)
+    except EntryError:
+        return -1
 
 
 def _set_users(execution: Execution, said: dict[str, Any], uid: int) -> None:

@@ -16,7 +16,9 @@ SURE: Final = frozenset({"exact", "strong"})
 """Confidence at which an execution counts as the one that made a scan."""
 KEPT: Final = ("@timestamp", "data_stream", "ecs", "error", "file", "host", "observer", "process", "related")
 """Members of a scan record that its link records repeat,"""
-LEFT: Final = frozenset({"covered", "debugging", "host_hint", "info", "output", "supersedes", "target", "task", "verbose"})
+LEFT: Final = frozenset(
+    {"covered", "debugging", "host_hint", "info", "output", "supersedes", "target", "task", "verbose"}
+)
 """and of its nmap.scan, those that they do not: they are long, and the first record has them."""
 MAX_SUMMARY: Final = 64 << 10
 """Bytes of what is repeated."""

@@ -15,7 +15,9 @@ from forwarder.ecs.context import ECS_VERSION, Options
 from forwarder.ecs.identity import EventId
 
 DATASET: Final = "nmap.audit"
-EXECUTED, REFUSED, LINKED: Final = "nmap-executed", "nmap-refused", "evidence-linked"  # type: ignore[misc]
+EXECUTED: Final = "nmap-executed"
+REFUSED: Final = "nmap-refused"
+LINKED: Final = "evidence-linked"
 """event.action of the first record of an execution, and of all later ones."""
 MAX_WORDS: Final = 4096
 """Words of a command line in a record; the evidence has all."""

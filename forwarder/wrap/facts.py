@@ -1,10 +1,11 @@
-"""Who runs a tool, where, and by what: the members of an Execution (forwarder/audit/interface.py) known at its start."""
+"""Who runs a tool, where, and by what: members of an Execution (forwarder/audit/interface.py) known at its start."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from forwarder.wrap import container, login
@@ -37,7 +38,7 @@ ENVIRONMENT: Final = (
     "POSIXLY_CORRECT",
     "TZ",
 )
-"""Variables that change what nmap does: its own, those of Lua, the loader, OpenSSL, the resolver, getopt and the C library."""
+"""Variables that change what nmap does: its own, Lua's, the loader's, OpenSSL's, the resolver's, getopt's."""
 LONGEST: Final = 4096
 """Characters of a variable or a parent's command line that are kept."""
 NOT_BELIEVED: Final = "SUDO_USER set without sudo"
@@ -49,8 +50,12 @@ def now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction // 10**6:03d}Z"
 
 
-def gather() -> tuple[dict[str, Any], list[str]]:
-    """Return what is known of this process by member, and what is wrong with it in our fixed words."""
+def gather(mask: Callable[[list[str]], list[str]]) -> tuple[dict[str, Any], list[str]]:
+    """Return what is known of this process by member, and what is wrong with it in our fixed words.
+
+    Args:
+        mask: replaces the secrets in the words of a command line.
+    """
     problems: list[str] = []
     above = ancestors(os.getppid())
     me = ancestors(os.getpid())[:1]
@@ -71,8 +76,8 @@ def gather() -> tuple[dict[str, Any], list[str]]:
         "remote_ip": remote,
         "interactive": bool(terminal) and os.isatty(0),
         "parent_executable": link(f"/proc/{os.getppid()}/exe"),
-        "parent_command_line": words(read(f"/proc/{os.getppid()}/cmdline"))[:LONGEST],
-        "environment": [f"{name}={os.environ[name][:LONGEST]}" for name in ENVIRONMENT if name in os.environ],
+        "parent_command_line": " ".join(mask(words(read(f"/proc/{os.getppid()}/cmdline"))))[:LONGEST],
+        "environment": _environment(mask),
         **container.facts(),
     }
     if not found["parent_executable"] and above:
@@ -87,6 +92,13 @@ def user(uid: int) -> dict[str, str]:
         return {"id": str(uid), "name": pwd.getpwuid(uid).pw_name}
     except KeyError:
         return {"id": str(uid)}
+
+
+def _environment(mask: Callable[[list[str]], list[str]]) -> list[str]:
+    values = {name: os.environ[name][:LONGEST] for name in ENVIRONMENT if name in os.environ}
+    if "NMAP_ARGS" in values:
+        values["NMAP_ARGS"] = " ".join(mask(["nmap", *values["NMAP_ARGS"].split(" ")])[1:])
+    return [f"{name}={value}" for name, value in values.items()]
 
 
 def _number(path: str) -> str:

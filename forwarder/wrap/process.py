@@ -73,6 +73,6 @@ def _terminal(device: int) -> str:
     return f"{major}:{minor}" if device else ""
 
 
-def words(raw: bytes) -> str:
-    """Return a command line of /proc as one text; spaces in words are not told from those between them."""
-    return " ".join(os.fsdecode(word) for word in raw.rstrip(b"\0").split(b"\0"))
+def words(raw: bytes) -> list[str]:
+    """Return the words of a command line of /proc."""
+    return [os.fsdecode(word) for word in raw.rstrip(b"\0").split(b"\0")]
