@@ -1,16 +1,15 @@
-"""Scans meet executions: at once, or by link records when evidence comes late, or a grace period is over without any."""
+"""Scans meet executions: at once, or by link records when evidence comes late or is waited for no longer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from forwarder import commanding
 from forwarder.attribute import match
 from forwarder.attribute.model import Answer, Claim, Known, Subject, seconds
-from forwarder.attribute.words import spool_id
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
 from forwarder.ecs import attribution, audit
@@ -82,7 +81,7 @@ class Attributor:
     def _deadline(self, subject: Subject) -> float:
         """Return until when evidence is waited for; a scan from the future waits no longer than one of now."""
         done = subject.finish or subject.start or self._now
-        return min(done, self._now) + self._grace
+        return float(min(done, self._now) + self._grace)
 
     def _status(self, answer: Answer, deadline: float) -> str:
         return "final" if answer.confidence in SURE or self._now >= deadline else "pending"

@@ -43,7 +43,7 @@ class Executions:
             self._db.executemany("INSERT OR IGNORE INTO execution_proof VALUES (?, ?)", rows)
 
     def add_sightings(self, found: Iterable[tuple[str, str]]) -> None:
-        """Remember evidence, as (what it would be event.id of, entity_id), so that it is never taken for new again."""
+        """Remember evidence by the event.id of its record, with its entity_id; it is never taken for new again."""
         self._db.executemany("INSERT OR REPLACE INTO sighting VALUES (?, ?)", found)
 
     def sighted(self, key: str) -> bool:

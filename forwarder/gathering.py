@@ -153,7 +153,7 @@ class Gatherer:
                 raw[_log(evidence)].append(evidence.raw if evidence.raw.endswith(b"\n") else evidence.raw + b"\n")
         found = {}
         for path, pieces in raw.items():
-            content = BufferedReader(BytesIO(b"".join(pieces)))  # type: ignore[arg-type]
+            content = BufferedReader(BytesIO(b"".join(pieces)))
             copy = intake.copy(content, self._state.spool, self._settings["intake.max_bytes"])
             found[path] = item = Input(
                 copy.raw_sha256,

@@ -186,8 +186,10 @@ def combine(parts: Iterable[Execution]) -> Execution:
 
 def _trusted(part: Execution) -> Execution:
     """Leave out who an ordinary user only claims to be, in an entry of the spool that he could write as he likes."""
-    names = {member for problem, member in CLAIMED.items() if problem in part.problems}
-    return replace(part, **{name: "" if name == "sudo_user" else User() for name in names}) if names else part
+    for problem, member in CLAIMED.items():
+        if problem in part.problems:
+            part = replace(part, **{member: "" if member == "sudo_user" else User()})  # type: ignore[arg-type]
+    return part
 
 
 def _says_nothing(value: Any) -> bool:

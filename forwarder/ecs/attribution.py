@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from orjson import Fragment, loads
 
-from forwarder.attribute.model import Answer, Known
+from forwarder.attribute.model import Known
 from forwarder.ecs import audit, fit
 from forwarder.ecs.context import Attributed
 from forwarder.ecs.identity import EventId

@@ -113,7 +113,9 @@ def record(
     result["related"] = _present(
         hash=_unique(hashes),
         ip=_unique([whole.remote_ip]),
-        user=_unique([clean(name) for name in (whole.login.name, whole.real.name, whole.effective.name, whole.sudo_user)]),
+        user=_unique(
+            [clean(name) for name in (whole.login.name, whole.real.name, whole.effective.name, whole.sudo_user)]
+        ),
     )
     if truncated:
         result["nmap"]["truncated"] = sorted(set(truncated))
@@ -348,7 +350,11 @@ def _message(whole: Execution, command: Command, link: Link) -> str:
     line = " ".join(map(clean, command.argv[:50]))[: fit.SHORT] or clean(whole.tool)
     if whole.policy_action == "refused":
         return f"{user} was refused: {line}"
-    ending = {"met": ": its scan is known", "missing": ": no output of it was read", "discarded": ": its output went nowhere"}
+    ending = {
+        "met": ": its scan is known",
+        "missing": ": no output of it was read",
+        "discarded": ": its output went nowhere",
+    }
     return f"{user} ran {line}{ending.get(link.output, '')}"
 
 
