@@ -226,7 +226,7 @@ def spooled(forwarder):
 def test_what_the_wrapper_left_is_exact(forwarder, spooled):
     forwarder.init()
     spooled(scan(1))
-    spooled(scan(2).replace("10.0.0.1\"", "10.9.0.1\""))  # at the same time, with the same words
+    spooled(scan(2).replace("10.0.0.1\"", "10.9.0.1\""), pid=5000)  # at the same time, with the same words
     outcome = forwarder.forward()
     assert (outcome.executions, outcome.scans) == (2, 2)
     answers = [record["nmap"]["attribution"] for record in forwarder.records("scan")]

@@ -168,7 +168,7 @@ def short(host: str) -> str:
 
 def combine(parts: Iterable[Execution]) -> Execution:
     """Return what several sightings of one execution tell together; each fact from the source that knows it best."""
-    found = [_trusted(part) for part in parts]
+    found = [trusted(part) for part in parts]
     kernel = sorted(found, key=lambda part: KERNEL_FIRST.index(part.source))
     wrapper = sorted(found, key=lambda part: WRAPPER_FIRST.index(part.source))
     whole = Execution(kernel[0].source, found[0].identity, wrapper[0].argv)
@@ -184,7 +184,7 @@ def combine(parts: Iterable[Execution]) -> Execution:
     return whole
 
 
-def _trusted(part: Execution) -> Execution:
+def trusted(part: Execution) -> Execution:
     """Leave out who an ordinary user only claims to be, in an entry of the spool that he could write as he likes."""
     for problem, member in CLAIMED.items():
         if problem in part.problems:
