@@ -12,8 +12,8 @@ SPACES: Final = frozenset(" \t\n\v\f\r")
 def split(args: str) -> list[str]:
     """Return the words of a command line.
 
-    A word with white space is in double quotes; `"` and a backslash have a backslash before them. Versions before 6 wrote
-    no quotes and no backslashes; there a word with a space cannot be told from two.
+    A word with white space is in double quotes; `"` and a backslash have a backslash before them. Versions before 6
+    wrote no quotes and no backslashes; there a word with a space cannot be told from two.
     """
     words: list[str] = []
     word: list[str] | None = None
