@@ -237,7 +237,9 @@ KEYS: Final = (
         "Logs that tell who ran nmap, as KIND:PATH; kinds are auditd, laurel, sudo, sudo-io and history. A path may be "
         "a pattern, and the files that a log was rotated to belong to it.",
     ),
-    Key("audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."),
+    Key(
+        "audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."
+    ),
     Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
