@@ -96,7 +96,8 @@ class Joiner:
         self._open: dict[Key, Event] = {}
         self._held = self._at = 0
         self._before: deque[_Seen] = deque()
-        self._done: dict[Key, None] = dict.fromkeys(_key(identity) for identity in done)
+        self._skip = {_key(identity) for identity in done}
+        self._done: dict[Key, None] = dict.fromkeys(self._skip)
         self._ready: deque[Event] = deque()
         self._given: deque[Event] = deque()
 
@@ -104,7 +105,10 @@ class Joiner:
         """Take a block; yield the events that nothing more is expected of."""
         seen = _Seen(block, self._at)
         self._at += len(block.data)
-        new = self._mentioned(block.data) - self._open.keys() - self._done.keys()
+        mentioned = self._mentioned(block.data)
+        if again := mentioned & self._skip:
+            self._pass_over(seen, again)
+        new = mentioned - self._open.keys() - self._done.keys()
         if new:
             for earlier in self._before:
                 self._take(earlier, new)
@@ -131,7 +135,7 @@ class Joiner:
 
     def done(self, held: dict[int, int]) -> tuple[str, ...]:
         """Return the identities of events that were handed over and have lines at or behind `held`."""
-        return tuple(event.identity for event in self._given if _reaches(event, held))
+        return tuple(dict.fromkeys(event.identity for event in self._given if _reaches(event, held)))
 
     def _unfinished(self) -> Iterator[Event]:
         """Yield the system calls among the last lines that have no end yet."""
@@ -160,6 +164,13 @@ class Joiner:
                 end = data.find(b"\n", at)
                 at = data.find(needle, end) if end >= 0 else -1
         return found
+
+    def _pass_over(self, seen: _Seen, again: set[Key]) -> None:
+        """Note where events are that an earlier run handed over; the next may come by them, too."""
+        for key, _, start in seen.index():
+            if key in again:
+                offset = seen.block.offset + start
+                self._given.append(Event(key, seen.block.path, offset, places={seen.block.place: (offset, offset)}))
 
     def _take(self, seen: _Seen, wanted: set[Key]) -> None:
         block = seen.block

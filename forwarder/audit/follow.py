@@ -99,7 +99,7 @@ class Follower:
             file.before = self._match(file, self._old)
             if file.before:
                 matched.add(file.before)
-        self._judge({(position.number, position.path) for position in matched})
+        self._judge({_content(position) for position in matched})
 
     def _names(self) -> list[tuple[str, int]]:
         found = []
@@ -158,7 +158,7 @@ class Follower:
             return
         seen_older = False
         for old in self._old:
-            there = (old.number, old.path) in matched
+            there = _content(old) in matched
             if not there and (seen_older or old is self._old[-1]):
                 self._found(old)
             seen_older = seen_older or there
@@ -262,8 +262,8 @@ class Follower:
                 whole = ended and file.finished and not held and not done
                 rows.append(replace(row, stat=file.stat if whole else ""))
         if self._unreadable:
-            kept = {(row.head_sha256, row.read) for row in rows}
-            rows = [old for old in self._old if (old.head_sha256, old.read) not in kept] + rows
+            kept = {_content(row) for row in rows}
+            rows = [old for old in self._old if _content(old) not in kept] + rows
             rows = [replace(row, number=number) for number, row in enumerate(rows)]
         rows = [replace(row, done=()) for row in rows]
         if rows and done:
@@ -295,3 +295,8 @@ def status(stat: os.stat_result) -> str:
 
 def _hash(data: bytes) -> str:
     return sha256(data).hexdigest()
+
+
+def _content(position: Position) -> tuple[int, str]:
+    """Return what two positions have in common that were reached in copies of one file."""
+    return position.read, position.tail_sha256
