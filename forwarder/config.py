@@ -14,12 +14,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from forwarder import policy_settings as policy
-from forwarder.archive.place import Place, place
 from forwarder.audit.interface import TOOLS
 from forwarder.errors import UsageError
-from forwarder.keys import choose
 from forwarder.nmap.mask import NAMES
-from forwarder.seal.manifest import origin_fits
 
 ENVIRONMENT: Final = "NMAP_FORWARDER_"
 
@@ -252,7 +249,9 @@ KEYS: Final = (
         "Logs that tell who ran nmap, as KIND:PATH; kinds are auditd, laurel, sudo, sudo-io and history. A path may be "
         "a pattern, and the files that a log was rotated to belong to it.",
     ),
-    Key("audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."),
+    Key(
+        "audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."
+    ),
     Key(
         "audit.spool",
         "",

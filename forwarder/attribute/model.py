@@ -11,7 +11,7 @@ from typing import Any, Final
 from forwarder.attribute.words import words
 from forwarder.audit.entry import CLAIMED_EFFECTIVE, CLAIMED_LOGIN, CLAIMED_SUDO
 from forwarder.audit.interface import Execution, Output, User, facts
-from forwarder.nmap.command import parse
+from forwarder.nmap.command import outputs, parse
 
 SCHEME: Final = "nmap-forwarder/execution/v1"
 KERNEL_FIRST: Final = ("auditd", "laurel", "run", "shim", "sudo-io", "sudo", "history")
@@ -39,10 +39,6 @@ ASKED: Final = frozenset(
     }
 )
 """Members that the wrapper knows better than the kernel's log."""
-FORMATS: Final = {"-oX": "xml", "-oN": "normal", "-oG": "grepable", "-oS": "script-kiddie"}
-"""nmap's option → the interface's name of that format."""
-SUFFIXES: Final = {"xml": "xml", "nmap": "normal", "gnmap": "grepable"}
-"""What -oA adds to its value → the same."""
 CLAIMED: Final = {CLAIMED_LOGIN: "login", CLAIMED_EFFECTIVE: "effective", CLAIMED_SUDO: "sudo_user"}
 """Problem of a spool entry → member that it makes worthless."""
 MAX_PARTS: Final = 16
@@ -236,15 +232,10 @@ def from_json(values: dict[str, Any]) -> Execution:
 
 def outputs_of(part: Execution) -> tuple[Output, ...]:
     """Return the outputs that a command line names, for sources that do not tell of any."""
-    found = []
-    for option, value in parse(part.argv).options:
-        if value in {None, "", "-"} or value is None:
-            continue
-        if option in FORMATS:
-            found.append(Output(value, FORMATS[option]))
-        elif option == "-oA":
-            found += [Output(f"{value}.{suffix}", name) for suffix, name in SUFFIXES.items()]
-    return tuple(found)
+    if part.tool != "nmap":
+        return ()
+    start = datetime.fromisoformat(part.start).astimezone() if part.start else None
+    return tuple(Output(path, kind) for path, kind in outputs(parse(part.argv), start) if path != "-")
 
 
 def words_of(part: Execution) -> str:

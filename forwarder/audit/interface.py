@@ -100,8 +100,9 @@ class Execution:
 
     @property
     def tool(self) -> str:
-        """Name of the program."""
-        return (self.argv[0] if self.argv else self.executable).rpartition("/")[2]
+        """Name of the program: of its file if that is a tool, whatever it calls itself; else of its first argument."""
+        name = self.executable.rpartition("/")[2]
+        return name if name in TOOLS or not self.argv else self.argv[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Finding:
     """What is remarkable about the evidence itself."""
 
     action: str
-    """event.action: audit-log-truncated, output-altered, forwarder-failed, spool-entry-refused."""
+    """event.action: audit-log-truncated, audit-event-refused, output-altered, forwarder-failed, spool-entry-refused."""
     message: str
     """One line."""
     time: str

@@ -68,7 +68,7 @@ class Attributed:
     shared: dict[str, Any] = field(default_factory=dict)
     """Members of all its other records, written once."""
     nmap: dict[str, Any] = field(default_factory=dict)
-    """nmap.attribution."""
+    """Members of the scan record's `nmap`."""
 
 
 @dataclass(slots=True)
