@@ -15,7 +15,7 @@ from typing import Final
 
 from forwarder import config, wrap
 from forwarder.errors import UsageError
-from forwarder.setup.installed import Item
+from forwarder.setup.installed import LINES, Item
 
 PLACES: Final = (
     Path(__file__).parents[1] / "_data" / "deploy",  # an installed wheel
@@ -37,7 +37,7 @@ PLACE_ADVICE: Final = (
     "for instance with `python3 -m venv /opt/nmap-forwarder`"
 )
 HEADER: Final = re.compile(r"^\[audit\][ \t]*(#.*)?$\n?", re.MULTILINE)
-SETTING: Final = f'# Set by nmap-forwarder enroll.\nspool = "{wrap.SPOOL}"\n'
+SETTING: Final = f'{LINES}spool = "{wrap.SPOOL}"\n'
 
 
 def items(root: Path, tools: list[str], python: str = "", wrapper: str = "") -> Iterator[Item]:

@@ -23,6 +23,8 @@ from forwarder.errors import UsageError
 
 MANIFEST: Final = "/var/lib/nmap-forwarder-enrolled.json"
 """In a directory that every Debian has, so that nothing is left when it goes."""
+LINES: Final = "# Set by nmap-forwarder enroll.\n"
+"""Our lines in a file of somebody else's begin with this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Installed:
             self._make_directory(item, path)
             return
         ours = self._records.get(item.path, {}).get("marks", [])
-        found, new = _mark(path) if item.kind != "text" else "", _digest(item)
+        found, new = ("", _added(item, path)) if item.kind == "text" else (_mark(path), _digest(item))
         if item.kind == "text":
             if not item.whole:
                 return
@@ -244,8 +246,12 @@ class Installed:
     def _take_back_text(self, where: Path, marks: list[str]) -> None:
         text = where.read_text(encoding="utf-8") if where.is_file() else ""
         for mark in marks:
-            if text.count(mark) == 1:
-                self._removed_lines(where, text.replace(mark, ""), mark)
+            if text.endswith(mark):  # with the header that we added, for nothing has come below it
+                self._removed_lines(where, text.removesuffix(mark), mark)
+                return
+        for mark in marks:
+            if text.count(lines := mark[mark.rfind(LINES) :]) == 1:
+                self._removed_lines(where, text.replace(lines, ""), lines)
                 return
         if text:
             self._say(f"left {where}: our lines in it were changed since")
@@ -257,6 +263,12 @@ class Installed:
         if not self._dry:
             _rewrite(where, text)
             self._say(f"changed {where} back")
+
+
+def _added(item: Item, path: Path) -> str:
+    """Return what is put into a file of somebody else's: our lines, and what goes before them at its end."""
+    before = path.read_text(encoding="utf-8")
+    return item.whole.removeprefix(before) if item.whole.startswith(before) else item.content
 
 
 def _digest(item: Item) -> str:
