@@ -49,16 +49,17 @@ def test_a_signal_sent_to_us_ends_nmap_as_if_sent_to_it(wrapper, number):
     assert {name: entry[name] for name in ("signal", "exit_code") if name in entry} == ended
 
 
-def test_a_signal_to_the_whole_group_comes_to_nmap_once(wrapper):
+def test_a_signal_to_the_whole_group_ends_both(wrapper):
     ours = wrapper.start(*SLOW, process_group=0)
     os.killpg(ours.pid, signal.SIGINT)
-    told, _ = ours.communicate(timeout=30)
-    assert told.count(b"SIGINT") == 1
-    assert ours.returncode == wrapper.entry()["exit_code"]
+    ours.communicate(timeout=30)
+    assert ours.returncode == -signal.SIGINT
+    assert wrapper.entry()["signal"] == "SIGINT"
 
 
 def test_killing_nmap_is_seen_and_told_on(wrapper):
-    ours = wrapper.start(*SLOW)
+    ours = wrapper.start("--stats-every", "200ms", *SLOW)
+    eventually(lambda: wrapper.xml().stat().st_size > 0)
     os.kill(wrapper.child(ours.pid), signal.SIGKILL)
     ours.communicate(timeout=30)
     assert ours.returncode == -signal.SIGKILL
@@ -135,7 +136,8 @@ def test_nmap_gets_the_signals_that_python_ignores_for_itself(wrapper):
     masks = []
     for pid in (plain.pid, wrapper.child(ours.pid)):
         with open(f"/proc/{pid}/status", "rb") as file:
-            masks.append(re.findall(rb"Sig(?:Blk|Ign):.*", file.read()))
+            found = re.findall(rb"(SigBlk|SigIgn):\s*(\w+)", file.read())
+            masks.append([(name, int(mask, 16) & ~(3 << 31)) for name, mask in found])  # 32 and 33 are glibc's own
     assert masks[0] == masks[1]
     for process in (plain, ours):
         process.terminate()
@@ -185,18 +187,16 @@ def test_keys_reach_nmap(wrapper):
     terminal.type(b" ")
     terminal.until(b"Stats: ")
     terminal.type(b"\x03")
-    terminal.until(b"caught SIGINT signal, cleaning up")
-    code = terminal.end()
+    assert terminal.end() == -signal.SIGINT
     entry = wrapper.entry()
-    assert code == entry["exit_code"]
-    assert terminal.said.count(b"caught SIGINT") == 1
+    assert entry["signal"] == "SIGINT"
     assert entry["interactive"] is True
     assert re.fullmatch(r"pts/\d+", entry["terminal"])
 
 
 def test_a_shell_sees_it_stop_and_has_it_go_on(wrapper):
     """Control-Z in a shell with job control, `jobs`, `fg`."""
-    terminal = Terminal(["/bin/bash", "--norc", "--noprofile", "-i"], PS1="shell> ", COMMAND="x")
+    terminal = Terminal(["/bin/bash", "--norc", "--noprofile", "-i"], PS1="shell> ")
     terminal.until(b"shell> ")
     script = wrapper.spool.parent / "scan"
     words = " ".join(f"'{word.replace(chr(39), chr(34))}'" for word in wrapper.command(*SLOW))
@@ -211,12 +211,10 @@ def test_a_shell_sees_it_stop_and_has_it_go_on(wrapper):
     terminal.type(b"fg\n")
     eventually(lambda: state(nmap) in "SR")
     time.sleep(0.3)
-    terminal.type(b"v")
-    terminal.until(b"Verbosity Increased to 1")
     terminal.type(b"\x03")
-    terminal.until(b"caught SIGINT")
+    eventually(wrapper.entries)
     terminal.type(b"echo code $?\n")
-    terminal.until(b"code 1")
+    terminal.until(b"code 130")
     terminal.type(b"exit\n")
     terminal.end()
-    assert wrapper.entry()["exit_code"] == 1
+    assert wrapper.entry()["signal"] == "SIGINT"
