@@ -45,7 +45,9 @@ def test_a_signal_sent_to_us_ends_nmap_as_if_sent_to_it(wrapper, number):
     assert steady(told) == steady(said)
     assert not os.path.exists(f"/proc/{nmap}")
     entry = wrapper.entry()
-    ended = {"signal": signal.Signals(-plain.returncode).name} if plain.returncode < 0 else {"exit_code": plain.returncode}
+    ended = (
+        {"signal": signal.Signals(-plain.returncode).name} if plain.returncode < 0 else {"exit_code": plain.returncode}
+    )
     assert {name: entry[name] for name in ("signal", "exit_code") if name in entry} == ended
 
 
