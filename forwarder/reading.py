@@ -18,9 +18,10 @@ from forwarder.errors import InputError
 from forwarder.history import Asset, Change, gone
 from forwarder.intake import Utf8
 from forwarder.ledger import Input, Scan
+from forwarder.nmap.command import asked
 from forwarder.nmap.reader import VERSION, Reader
 from forwarder.nmap.survey import Document, Survey
-from forwarder.nmap.targets import Range, targets
+from forwarder.nmap.targets import Range
 
 CHUNK: Final = 1 << 20
 MAX_NOTES: Final = 20
@@ -241,7 +242,7 @@ def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[
     start = facts.get("start", "")
     if document.cut or facts.get("exit") != "success" or not start:
         return
-    for addresses in targets(facts.get("args", "")):
+    for addresses in asked(facts.get("args", "")):
         for asset in sink.up(context.options.vantage, addresses):
             if asset.scan_id != context.scan_id and asset.time < start:
                 yield gone(asset, context.time["value"], context.scan_id)

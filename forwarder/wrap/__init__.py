@@ -1,4 +1,4 @@
-"""Runs nmap (or another tool) as the user would, and writes down who ran it, where, when and how: the `run` command and the shim.
+"""Runs nmap (or another tool) as the user would, and writes down who ran it, where, when, how and why.
 
 Imports nothing outside the standard library, and little of that: who calls nmap through the shim waits for all of it.
 """
@@ -20,24 +20,32 @@ REASON, TICKET = "NMAP_FORWARDER_REASON", "NMAP_FORWARDER_TICKET"
 """Environment variables by which scripts say why they scan."""
 
 
-def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL, config: str = CONFIG) -> int:
+def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = "", config: str = CONFIG) -> int:
     """Run a tool and record its execution; nothing that fails here keeps the tool from running.
 
     Args:
         tool: absolute path of the real program, never of a shim.
         argv: all words, with the name that it was called by: `["nmap", "-sS", "192.0.2.1"]`.
         source: "shim" or "run".
-        spool: directory that entries are written to.
+        spool: directory that entries are written to; empty for the configured one.
         config: configuration file of the policy; it may be missing.
 
     Returns:
-        The tool's exit code, 77 when the policy refused it. When a signal ended the tool, this process ends by the same.
+        The tool's exit code, 77 when the policy refused it. A signal that ended the tool ends this process, too.
     """
     if os.environ.get(GUARD) == str(os.getppid()):
         os.execv(tool, argv)  # noqa: S606
     try:
-        from forwarder.wrap.run import Request, finish, run  # noqa: PLC0415 - what cannot be imported must not keep nmap
+        from signal import SIGINT  # noqa: PLC0415 - what cannot be imported must not keep nmap from running
+
+        from forwarder.wrap.child import end_like  # noqa: PLC0415
+        from forwarder.wrap.recorder import Request  # noqa: PLC0415
+        from forwarder.wrap.run import finish, run  # noqa: PLC0415
     except Exception:  # noqa: BLE001
         os.execv(tool, argv)  # noqa: S606
-    said = (os.environ.get(name, "")[:1000] for name in (REASON, TICKET))
-    return finish(run(Request(tool, argv, 0, source, spool, config, *said)), source)
+    reason, ticket = (os.environ.get(name, "") for name in (REASON, TICKET))
+    request = Request(tool, argv, source=source, spool=spool, config=config, reason=reason, ticket=ticket)
+    try:
+        return finish(run(request), source)
+    except KeyboardInterrupt:  # before there was a tool that it could have meant
+        return end_like(SIGINT)

@@ -1,7 +1,7 @@
 """Runs a program in our place: same terminal and process group, signals passed on, the same end.
 
-The program stays in this process group, so that keys reach it and the terminal's signals come to both. What somebody sends
-to this process alone is passed on, stopping and going on included.
+The program stays in this process group, so that keys reach it and the terminal's signals come to both. What somebody
+sends to this process alone is passed on, stopping and going on included.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Child:
         self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._caught)
         self.pid = 0
 
-    def start(self, tool: str, argv: list[str], environment: dict[str, str], output: int = 1) -> None:
-        """Start the program; `output` becomes its standard output.
+    def start(self, tool: str, argv: list[str], environment: dict[str, str], output: int = 1) -> int:
+        """Start the program, with `output` as its standard output; return its process id.
 
         Raises:
             OSError: it cannot be started.
@@ -53,6 +53,7 @@ class Child:
         self.pid = os.posix_spawn(
             tool, argv, environment, file_actions=actions, setsigmask=self._before, setsigdef=RESTORED
         )
+        return self.pid
 
     def wait(self) -> int:
         """Wait for its end; return its wait status."""
@@ -155,7 +156,7 @@ def end_like(status: int) -> int:
     """Return the exit code of a program that ended by itself; end by the same signal if one ended it."""
     if os.WIFEXITED(status):
         return os.WEXITSTATUS(status)
-    _die(os.WTERMSIG(status))
+    return _die(os.WTERMSIG(status))
 
 
 def _die(number: int) -> NoReturn:

@@ -50,7 +50,7 @@ def facts(root: str = "/proc/self") -> dict[str, Any]:
 
 
 def _own_mounts(mounts: str) -> list[str]:
-    """Return where a runtime's files for this container are mounted from: with cgroup namespaces nothing else has the id."""
+    """Return where a runtime's files are mounted from: with cgroup namespaces nothing else has the id."""
     lines = (line.split(" ") for line in mounts.splitlines())
     wanted = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv"}
     return [fields[3] for fields in lines if len(fields) > 4 and fields[4] in wanted]  # noqa: PLR2004
@@ -75,7 +75,7 @@ def _marks(root: str, groups: str) -> list[str]:
     namespace = link(f"{root}/ns/pid")
     if namespace and namespace != FIRST_PID_NAMESPACE:
         marks.append(f"ns:{namespace.strip('pid:[]')}")
-    if kind := os.environ.get("container"):
+    if kind := os.environ.get("container"):  # noqa: SIM112 - systemd calls it that
         marks.append(f"environment:container={kind[:64]}")
     if pod := groups.partition("/kubepods")[2].partition("pod")[2]:
         marks.append(f"pod-uid:{pod.partition('/')[0].removesuffix('.slice')[:64]}")

@@ -1,4 +1,4 @@
-"""Who runs a tool, where, and by what: the members of an Execution (forwarder/audit/interface.py) known at its start."""
+"""Who runs a tool, where, and by what: members of an Execution (forwarder/audit/interface.py) known at its start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ENVIRONMENT: Final = (
     "POSIXLY_CORRECT",
     "TZ",
 )
-"""Variables that change what nmap does: its own, those of Lua, the loader, OpenSSL, the resolver, getopt and the C library."""
+"""Variables that change what nmap does: its own, Lua's, the loader's, OpenSSL's, the resolver's, getopt's."""
 LONGEST: Final = 4096
 """Characters of a variable or a parent's command line that are kept."""
 NOT_BELIEVED: Final = "SUDO_USER set without sudo"

@@ -1,4 +1,4 @@
-"""Where a login session comes from: sshd's entry in utmp, which users cannot write, else what the environment claims."""
+"""Where a login session comes from: sshd's entry in utmp, which users cannot write, else by what is claimed."""
 
 from __future__ import annotations
 

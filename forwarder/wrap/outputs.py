@@ -35,8 +35,8 @@ class Plan(NamedTuple):
 
     argv: list[str]
     """What is run."""
-    own: bool = False
-    """nmap writes to our file."""
+    own: str = ""
+    """Our file that nmap writes to."""
     copied: str = ""
     """The user's file, which is copied at the end."""
     passed_on: bool = False
@@ -64,13 +64,19 @@ def named(words: list[str]) -> list[Named]:
     return found
 
 
+def xml_of(found: list[Named]) -> str:
+    """Return the path of the XML among outputs, as it was given; empty if there is none that is a file."""
+    paths = [output.path for output in found if output.format == "xml"]
+    return paths[-1] if paths and paths[-1] not in {*STDOUT, NULL} else ""
+
+
 def plan(argv: list[str], at: int, own: str) -> Plan:
     """Decide how to come by the XML, without changing what the user gets.
 
     Args:
         argv: the words.
         at: index of nmap among them; before it there may be sudo.
-        own: path that nmap could write to; empty if there is none.
+        own: path that nmap could write to.
     """
     words = argv[at + 1 :]
     if len(words) == 2 and words[0] == "--resume":  # noqa: PLR2004 - nmap takes it only like this
@@ -78,14 +84,14 @@ def plan(argv: list[str], at: int, own: str) -> Plan:
     preset = os.environ.get("NMAP_ARGS", "").split() if at == 0 else []
     xml = [output for output in named(preset + words) if output.format == "xml"]
     if not xml:
-        place = at + 1 if words and own else 0  # without any words nmap prints its usage
+        place = at + 1 if words else 0  # without any words nmap prints its usage
     elif xml[-1].path in STDOUT:
         return Plan(argv, passed_on=True)
-    elif xml[-1].path == NULL and own:
+    elif xml[-1].path == NULL:
         place = max(xml[-1].end - len(preset), 0) + at + 1  # of several, nmap heeds the last one
     else:
         return Plan(argv, copied=xml[-1].path)
-    return Plan([*argv[:place], "-oX", own, *argv[place:]], own=True) if place else Plan(argv)
+    return Plan([*argv[:place], "-oX", own, *argv[place:]], own=own) if place else Plan(argv)
 
 
 def _resumed(path: str) -> str:
@@ -94,7 +100,7 @@ def _resumed(path: str) -> str:
     if head.lstrip().startswith(b"<"):
         return path
     line = head.partition(b" as: ")[2].partition(b"\n")[0]
-    return next((output.path for output in named(os.fsdecode(line).split()) if output.format == "xml"), "")
+    return xml_of(named(os.fsdecode(line).split()))
 
 
 def expanded(path: str, started: float, ended: float) -> str:

@@ -1,4 +1,4 @@
-"""What is asked before a tool runs: the machine's policy, and, on a terminal, the person for what that wants to know."""
+"""What is asked before a tool runs: the policy, and, on a terminal, the person for what that wants to know."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ASKED: Final = {"reason": "Reason for this scan", "ticket": "Ticket of this scan
 """What the policy may miss, and how it is asked for."""
 
 
-def settings(config: str, environment: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """Return the settings `policy.*` and `audit.*`; None where there is no configuration, so that nothing slow is imported.
+def settings(config: str, environment: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the settings `policy.*` and `audit.*`; none without a configuration, and then nothing slow is imported.
 
     Args:
         config: path of the file.
@@ -24,17 +24,17 @@ def settings(config: str, environment: Mapping[str, str]) -> Mapping[str, Any] |
         ForwarderError: the configuration cannot be used.
     """
     if not config or not os.access(config, os.F_OK):
-        return None
+        return {}
     from forwarder.config import part  # noqa: PLC0415 - takes longer than everything else here
 
     return part(config, ("policy.", "audit."), environment)
 
 
-def masked(words: list[str], found: Mapping[str, Any] | None) -> list[str]:
+def masked(words: list[str], found: Mapping[str, Any]) -> list[str]:
     """Return words with the secrets in them replaced, by the configured names or the usual ones."""
     from forwarder.nmap.mask import NAMES, mask  # noqa: PLC0415
 
-    return mask(words, NAMES if found is None else found["audit.mask"])[0]
+    return mask(words, found.get("audit.mask", NAMES))[0]
 
 
 def judge(argv: list[str], said: dict[str, str], who: str, found: Mapping[str, Any]) -> Any:

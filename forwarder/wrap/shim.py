@@ -1,6 +1,6 @@
 """What a shim starts: `python -I -S …/forwarder/wrap/shim.py TOOL NAME ARGS…`, the quickest way into this package.
 
-TOOL is the real program's absolute path, NAME what it is called by. Without `site` (-S) nothing but the standard library
+TOOL is the real program's absolute path, NAME what it is called by. Without `site` (-S) only the standard library
 and this package can be imported, whatever else is installed.
 """
 

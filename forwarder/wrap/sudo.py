@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Final
 
 WITH_VALUE: Final = set("aCcDghpRrTtUu")
 """Options of sudo(8) that take the next word, if none is attached."""
+LONG_WITH_VALUE: Final = {
+    *("auth-type", "close-from", "login-class", "chdir", "group", "host", "prompt", "chroot", "role"),
+    *("command-timeout", "type", "other-user", "user"),
+}
 NAMES: Final = {"sudo", "doas"}
 
 
@@ -30,12 +35,6 @@ def tool_at(argv: list[str]) -> int:
     return -1
 
 
-LONG_WITH_VALUE: Final = {
-    "auth-type", "close-from", "login-class", "chdir", "group", "host", "prompt", "chroot", "role", "command-timeout", "type",
-    "other-user", "user",
-}  # fmt: skip
-
-
 def _takes_next(word: str) -> bool:
     for place, letter in enumerate(word[1:], 2):
         if letter in WITH_VALUE:
@@ -50,12 +49,15 @@ def to_root(words: list[str]) -> bool:
     )
 
 
-def found(name: str) -> str:
-    """Return the path of a program: as it is given, or by PATH; empty if it is not there."""
-    if "/" in name:
-        return os.path.abspath(name) if os.access(name, os.X_OK) else ""  # noqa: PTH100
-    for directory in os.get_exec_path():
+def candidates(name: str) -> Iterator[str]:
+    """Yield the paths of programs of that name: as it is given, or by PATH in its order."""
+    directories = [""] if "/" in name else os.get_exec_path()
+    for directory in directories:
         path = os.path.join(directory, name)  # noqa: PTH118
         if os.access(path, os.X_OK) and not os.path.isdir(path):  # noqa: PTH112
-            return os.path.abspath(path)  # noqa: PTH100
-    return ""
+            yield os.path.abspath(path)  # noqa: PTH100
+
+
+def found(name: str) -> str:
+    """Return the path of a program; empty if it is not there."""
+    return next(candidates(name), "")
