@@ -30,7 +30,8 @@ def understood(whole: Execution, look: Options) -> Command:
         words, masked = mask.mask(whole.argv, look.mask)
         scan, judged = {}, {}
     else:
-        parsed = command.parse(whole.argv, Path(whole.cwd) if whole.cwd else None, seconds(whole.start))
+        uid = int(whole.real.id) if whole.real.id.isdigit() else None
+        parsed = command.parse(whole.argv, Path(whole.cwd) if whole.cwd else None, seconds(whole.start), uid)
         scan, words, masked = commands.of_argv(whole.argv, parsed, look)
         judged = judgement(whole, parsed, look)
     clock, hours = commands.times(whole.start, look)

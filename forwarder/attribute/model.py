@@ -235,7 +235,7 @@ def outputs_of(part: Execution) -> tuple[Output, ...]:
     if part.tool != "nmap":
         return ()
     start = datetime.fromisoformat(part.start).astimezone() if part.start else None
-    return tuple(Output(path, kind) for path, kind in outputs(parse(part.argv), start) if path != "-")
+    return tuple(Output(path, kind) for kind, path in outputs(parse(part.argv), start))
 
 
 def words_of(part: Execution) -> str:
