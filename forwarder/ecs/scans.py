@@ -32,6 +32,9 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
     """
     document = context.document
     facts = dict(document.run.facts)
+    if args := facts.get("args"):
+        asked, policy = commands.facts_of(args, context.options)
+        facts |= asked | {"args": mask_line(args, context.options.mask)[0]}
     identity = EventId(context.scan_id, "scan")(
         "" if document.open_host is None else document.open_host, n=document.length
     )

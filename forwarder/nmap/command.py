@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from forwarder.nmap import nse, risk, targets
+from forwarder.nmap.argline import split
 from forwarder.nmap.options import SCANS, Read, Words
 
 MOST: Final = 1000
@@ -252,43 +253,6 @@ def _filled(path: str, at: datetime) -> str:
                 yield following
 
     return "".join(parts())
-
-
-def split(args: str) -> list[str]:
-    """Return the words of a command line as nmap writes it into its outputs (output.cc, join_quoted).
-
-    A word with white space is in double quotes; `"` and a backslash have a backslash before them. Versions before
-    6 wrote no quotes and no backslashes; there a word with a space cannot be told from two.
-    """
-    words: list[str] = []
-    word: list[str] | None = None
-    quoted = False
-    letters = iter(range(len(args)))
-    for index in letters:
-        letter = args[index]
-        if letter == "\\" and args[index + 1 : index + 2] in {'"', "\\"}:
-            word = [*(word or []), args[next(letters)]]
-        elif letter == '"':
-            quoted = not quoted
-            word = word or []
-        elif letter == " " and not quoted:
-            words += ["".join(word)] if word is not None else []
-            word = None
-        elif word is None:
-            word = [letter]
-        else:
-            word.append(letter)
-    return words + (["".join(word)] if word is not None else [])
-
-
-def join(words: Sequence[str]) -> str:
-    """Return words as nmap writes them: the reverse of `split`."""
-    return " ".join(map(_quoted, words))
-
-
-def _quoted(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"' if any(letter in " \t\n\v\f\r" for letter in word) else escaped
 
 
 def asked(args: str) -> list[targets.Range]:

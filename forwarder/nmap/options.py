@@ -198,3 +198,9 @@ class Words:
                 yield SAME.get(f"-P{kind}", f"-P{kind}"), ports or None
         else:
             yield SAME.get(name, name), value
+
+
+def usual(name: str) -> str:
+    """Return the usual name of an option, empty if there is none: `--spoof-mac` or `-sS`; `-sn` for `-sP`."""
+    found = Words([name, "0"])
+    return found.options[0][0] if found.options and name.startswith("-") else ""
