@@ -223,12 +223,6 @@ KEYS: Final = (
     Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
-    Key(
-        "audit.spool",
-        "",
-        _path,
-        "Directory that the wrapper of nmap writes to for all users; enroll makes and sets it.",
-    ),
     Key("target.networks", (), _networks, "Networks (CIDR) that targets are told apart by; else /24 and /64."),
     Key(
         "records.ports",
@@ -365,6 +359,12 @@ KEYS: Final = (
         400,
         _count,
         "Days that Elasticsearch keeps documents, set by setup; 0: for ever. The archive keeps everything.",
+    ),
+    Key(
+        "audit.spool",
+        "",
+        _path,
+        "Directory that the wrapper of nmap writes to for all users; enroll makes and sets it.",
     ),
 )
 MAY_HOLD_SECRETS: Final = frozenset({"elasticsearch.url"})

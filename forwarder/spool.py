@@ -302,13 +302,13 @@ class _Spool:
     def _content(self, name: str, limit: int) -> bytes:
         """Return what is in a file that was taken, if it is one that the wrapper could have written."""
         try:
+            _check(os.stat(name, dir_fd=self._taken, follow_symlinks=False))
             descriptor = os.open(
                 name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self._taken
             )
         except OSError as error:
             raise _Refused(f"it cannot be opened: {error.strerror}") from None
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            _check(os.fstat(descriptor))
             content = file.read(limit + 1)
         if len(content) > limit:
             raise _Refused(f"larger than {limit} bytes")

@@ -15,6 +15,7 @@ from forwarder.cli import (
     common,
     deliver,
     diff,
+    enroll,
     forward,
     init,
     keys,
@@ -55,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nmap-forwarder {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup):
+    every = (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup, enroll)
+    for command in every:
         command.add(commands)
     return root
 
