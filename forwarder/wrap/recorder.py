@@ -94,7 +94,7 @@ class Recorder:
 
     def judge(self) -> str:
         """Ask the policy, if there is one; return why it refuses, empty when it does not."""
-        if not any(value for name, value in self._settings.items() if name.startswith("policy.")):
+        if not rules.has_policy(self._settings):
             return ""
         said = {name: self.members[name] for name in ("reason", "ticket")}
         who = (self.members.get("login") or self.members["real"]).get("name", "")
