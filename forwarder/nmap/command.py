@@ -12,6 +12,8 @@ from forwarder.nmap import nse, risk, targets
 from forwarder.nmap.argline import split
 from forwarder.nmap.options import SCANS, Read, Words
 
+LARGEST: Final = (1 << 53) - 1
+"""Largest number that canonical JSON holds; no scan of more addresses ends."""
 MOST: Final = 1000
 """Targets and ranges that facts hold."""
 NO_SCAN: Final = frozenset({"-h", "-V", "--iflist", "--script-help", "--script-updatedb", "--thc"})
@@ -145,7 +147,7 @@ def facts(command: Command, scripts: nse.Scripts | None = None) -> dict[str, Any
         "option_set": " ".join(names),
         "target_wanted": list(command.wanted[:MOST]),
         "target_source": sources(command),
-        "target_count": number,
+        "target_count": number if number is None or number <= LARGEST else None,
         "target_range": [
             {"gte": str(low), "lte": str(high)}
             for low, high in targets.addresses(command.wanted[:MOST], v6=command.v6, most=MOST)
@@ -223,7 +225,7 @@ def target_count(command: Command) -> int | None:
         return int(value) if value.isascii() and value.isdigit() and 0 < len(value) < 10 and int(value) else None  # noqa: PLR2004
     if not command.scans or command.has("--resume") or (command.has("-iL") and command.listed is None):
         return None
-    return min(targets.count(command.wanted, v6=command.v6), (1 << 63) - 1)
+    return targets.count(command.wanted, v6=command.v6)
 
 
 def outputs(command: Command, at: datetime | None = None) -> list[tuple[str, str]]:
