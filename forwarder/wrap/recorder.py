@@ -94,7 +94,7 @@ class Recorder:
 
     def judge(self) -> str:
         """Ask the policy, if there is one; return why it refuses, empty when it does not."""
-        if not any(value for name, value in self._settings.items() if name.startswith("policy.")):
+        if not rules.has_policy(self._settings):
             return ""
         said = {name: self.members[name] for name in ("reason", "ticket")}
         who = (self.members.get("login") or self.members["real"]).get("name", "")
@@ -184,7 +184,7 @@ class Recorder:
             os.close(target)
 
     def _judge_result(self, kept: str) -> bool:
-        """Tell whether what we keep is a scan: -V writes nothing, --script-help other XML. Learn nmap's version from it."""
+        """Tell whether what we keep is a scan: -V writes nothing, --script-help other XML. Learn its nmap's version."""
         start = read(kept, 1 << 20).partition(b"<nmaprun")[1:]
         version = start[1].partition(b">")[0].partition(b' version="')[2].partition(b'"')[0]
         self.members["tool_version"] = version.decode("ascii", "replace")[:32]

@@ -39,7 +39,7 @@ def test_without_an_option_the_result_is_in_the_spool(wrapper, tmp_path):
     assert wrapper.xml().read_bytes().rstrip().endswith(b"</nmaprun>")
     assert entry["argv"] == ["nmap", *SCAN]
     assert wrapper.xml().name == f"{entry['id']}.xml"
-    assert entry["tool_version"] in subprocess.run([NMAP, "--version"], capture_output=True, text=True).stdout
+    assert entry["tool_version"] in subprocess.run([NMAP, "--version"], capture_output=True, text=True, check=True).stdout
     assert not files(tmp_path)
     assert {path.stat().st_mode & 0o777 for path in wrapper.spool.iterdir()} == {0o600}
 
@@ -88,7 +88,6 @@ def test_discarding_the_result_does_not_discard_ours(wrapper, tmp_path):
     discarded, ours = wrapper.entry()["outputs"]
     assert discarded == {"path": "/dev/null", "format": "xml", "state": "discarded"}
     assert ours["sha256"] == digest(wrapper.xml())
-    assert os.path.exists("/dev/null")
 
 
 def test_a_name_with_the_time_in_it(wrapper, tmp_path):
