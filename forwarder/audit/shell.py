@@ -13,8 +13,10 @@ from typing import Final
 
 DEEPEST: Final = 20
 """Substitutions inside each other that are followed; deeper ones are text."""
-OPENING: Final = frozenset({"then", "do", "else", "elif", "if", "while", "until", "!", "{", "coproc"})
-"""Words before a command that are none themselves."""
+OPENING: Final = frozenset(
+    {"then", "do", "else", "elif", "if", "while", "until", "!", "{", "coproc", "and", "or", "not"}
+)
+"""Words before a command that are none themselves; the last three of fish."""
 LOOPS: Final = frozenset({"for", "select", "while", "until"})
 BRANCHES: Final = frozenset({"if", "case"})
 
@@ -76,6 +78,7 @@ class _Parser:
             if operator == ")" and closing and not opened:
                 break
             before = "".join(self._word or self._words[-1:])
+            self._expands |= operator == "(" and bool(before)
             self._end(operator)
             if operator == "(":
                 self._defining |= bool(before) and not before.endswith("=")
@@ -209,6 +212,7 @@ class _Parser:
         while words and words[0] in OPENING:
             branch |= words[0] in BRANCHES
             loop |= words[0] in LOOPS
+            self._conditional |= words[0] in {"and", "or"}
             words = words[1:]
         if words and words[0] in LOOPS | BRANCHES:
             branch |= words[0] in BRANCHES

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from forwarder.audit import shell
+from forwarder.audit import problems, shell
 
 ENVIRONMENT: Final = frozenset({"NMAPDIR", "NMAP_PRIVILEGED", "NMAP_UNPRIVILEGED", "LD_PRELOAD", "LD_LIBRARY_PATH"})
 """Environment variables that change what nmap does."""
@@ -36,15 +36,17 @@ class Wrapper:
     """Whether NAME=value may stand before the command."""
 
 
+SUDO_VALUED: Final = """
+--auth-type --chdir --chroot --close-from --command-timeout --group --host --login-class --other-user --prompt --role
+--type --user
+"""
+SUDO_IDLE: Final = "-e -l -v -V -K --edit --help --list --remove-timestamp --validate --version"
 SHELL: Final = Wrapper(valued="oO", script="c")
 WRAPPERS: Final[dict[str, Wrapper]] = {
     "sudo": Wrapper(
         valued="aCcDghpRrTtUu",
-        valued_long=frozenset(
-            "--auth-type --close-from --login-class --chdir --group --host --prompt --chroot --role --command-timeout "
-            "--type --other-user --user".split()
-        ),
-        idle=frozenset("-l -e -v -V -K --list --edit --validate --version --remove-timestamp --help".split()),
+        valued_long=frozenset(SUDO_VALUED.split()),
+        idle=frozenset(SUDO_IDLE.split()),
         assigns=True,
     ),
     "doas": Wrapper(valued="uC"),
@@ -231,3 +233,15 @@ def _unwrap(call: _Call, tools: Sequence[str], known: Found, depth: int) -> Iter
         yield from in_text(" ".join(rest), tools, replace(known, repeated=True), depth)
     elif call.wrapper is not SHELL:  # which would run a file
         yield from in_words(rest, tools, known, depth)
+
+
+def doubts(found: Found) -> Iterator[str]:
+    """Yield what is not known of an execution that was read from shell text."""
+    for doubt, problem in (
+        (found.expands, problems.ARGUMENTS_EXPANDED),
+        (found.more, problems.ARGUMENTS_HIDDEN),
+        (found.conditional, problems.MAY_NOT_HAVE_RUN),
+        (found.repeated, problems.MAY_HAVE_REPEATED),
+    ):
+        if doubt:
+            yield problem
