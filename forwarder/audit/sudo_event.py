@@ -40,6 +40,8 @@ class Event:
     """Name of the session in sudo's I/O log."""
     identity: str = ""
     """The event's own name, where its format gives one."""
+    uuid: str = ""
+    """What the start and the end of an execution both have, where the format gives it."""
     reason: str = ""
     exit_code: int | None = None
     signal: str = ""
@@ -54,8 +56,8 @@ class Event:
 
     def key(self) -> str:
         """Return what an execution's start and end have in common."""
-        if self.identity and self.kind != REFUSE:
-            return self.identity
+        if self.uuid:
+            return self.uuid
         parts = (
             self.host,
             self.caller.name,
@@ -66,7 +68,7 @@ class Event:
             self.pid,
             *self.argv,
         )
-        return sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]
+        return sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 class Executions:
@@ -103,16 +105,22 @@ class Executions:
             for one in executions:
                 yield _ended(one, event)
             return
-        made = [self._make(event, key, found) for found in in_words(event.argv, self._tools)]
+        found = list(in_words(event.argv, self._tools))
+        identity = self._identity(event, key) if found else ""
+        made = [self._make(event, f"{identity}#{n}" if n else identity, one) for n, one in enumerate(found)]
         if made and event.kind == ACCEPT:
             self._running.setdefault(key, []).append(made)
             while len(self._running) > REMEMBERED:
                 self._running.popitem(last=False)
         yield from made
 
-    def _make(self, event: Event, key: str, found: Found) -> Execution:
+    def _identity(self, event: Event, key: str) -> str:
+        if event.identity or event.uuid:
+            return event.identity or event.uuid
         name = f"{event.time}:{event.caller.name}:{event.terminal}:{key}"
-        identity = event.identity or f"{name}:{self._seen.count(name)}"
+        return f"{name}:{self._seen.count(name)}"
+
+    def _make(self, event: Event, identity: str, found: Found) -> Execution:
         executable = found.argv[0] if found.through else event.executable
         doubted = [*event.problems, *doubts(found)]
         ended = event.kind == EXIT

@@ -1,11 +1,11 @@
 r"""The text that sudo writes to syslog, to the journal and to its own log file.
 
 `alice : TTY=pts/0 ; PWD=/home/alice ; USER=root ; COMMAND=/usr/bin/nmap -sS 192.0.2.1`, by sudo's lib/eventlog and
-messages of sudo 1.9.13. Fields come in the order of FIELDS; something else before the first one is why sudo refused. With
-`log_exit_status` the same text comes again at the end, with SIGNAL and EXIT after the command. A control character is
-`#` and three octal digits (of some versions and syslog daemons, `\`). From 1.9.13 on, arguments with blanks are in single
-quotes, and a backslash comes before quotes and backslashes; before that, arguments are joined by blanks as they are, so
-where one ends is not known.
+messages of sudo 1.9.13. Fields come in the order of FIELDS; something else before the first one is why sudo refused.
+With `log_exit_status` the same text comes again at the end, with SIGNAL and EXIT after the command. A control character
+is `#` and three octal digits (of some versions and syslog daemons, `\`). From 1.9.13 on, arguments with blanks are in
+single quotes, and a backslash comes before quotes and backslashes; before that, arguments are joined by blanks as they
+are, so where one ends is not known.
 
 Directories, environment and arguments are the user's and may hold what looks like fields: then every reading is tried,
 and `fields ambiguous` says so.

@@ -149,7 +149,13 @@ def in_words(words: Sequence[str], tools: Sequence[str], found: Found | None = N
 
 def _inside(known: Found, name: str) -> Found:
     run_as = known.run_as or ("root" if name in ASKING else "")
-    return replace(known, through=(*known.through, name), more=known.more or name == "xargs", run_as=run_as)
+    return replace(
+        known,
+        through=(*known.through, name),
+        more=known.more or name == "xargs",
+        conditional=known.conditional or name in ASKING,  # which may refuse
+        run_as=run_as,
+    )
 
 
 def _assignments(words: Sequence[str]) -> tuple[Sequence[str], list[str]]:
