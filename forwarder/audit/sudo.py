@@ -11,8 +11,8 @@ The format is seen from each line, so a source may be any of them:
 | journal | see `forwarder.audit.journal` |
 
 How far it can be trusted: any user can write a line of syslog that looks as if sudo wrote it (`logger -t sudo`), so
-such evidence is never strong. The journal's is strong only where it comes from root. Sudo's own log files are strong only
-when the caller has seen that nobody but root can write them, and no line in them is of another format.
+such evidence is never strong. The journal's is strong only where it comes from root. Sudo's own log files are strong
+only when the caller has seen that nobody but root can write them, and no line before in them is of syslog.
 
 A refusal (command not allowed, wrong password, any alert) gives an execution whose policy_action is `refused` and whose
 policy_reasons are sudo's own words: nothing ran.
