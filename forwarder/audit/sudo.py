@@ -57,7 +57,10 @@ def parse(
     private: bool = False,
     unfinished: Callable[[int], object] | None = None,
 ) -> Iterator[Execution]:
-    """Yield the executions of the tools that a log of sudo tells of, in the order in which their lines end.
+    """Yield the executions of the tools that a log of sudo tells of.
+
+    With `log_exit_status` an execution waits for the line that tells its end, so their order is not quite the log's. An
+    end whose start is not among `lines` is an execution of its own (`start not known`).
 
     Args:
         lines: (offset of the line in the log, the line); of the journal's export format with their newlines.
@@ -210,9 +213,10 @@ class _Reader:
                 yield from self._finish(self._waiting.popitem(last=False)[1])
 
     def flush(self) -> Iterator[Execution]:
-        """Yield what waits for more lines."""
+        """Yield what waits for more lines, and executions whose end did not come."""
         while self._waiting:
             yield from self._finish(self._waiting.popitem(last=False)[1])
+        yield from self._executions.flush()
 
     def _finish(self, waiting: Waiting) -> Iterator[Execution]:
         message = waiting.pieces[0]

@@ -16,8 +16,9 @@ from forwarder.audit.wrappers import ENVIRONMENT, Found, doubts, in_words
 ACCEPT: Final = "accept"
 REFUSE: Final = "refuse"
 EXIT: Final = "exit"
-REMEMBERED: Final = 1000
-"""Executions whose end may still come."""
+HELD: Final = 1000
+HELD_BYTES: Final = 16 << 20
+"""Executions, and bytes of their evidence, that may be waiting for their ends."""
 LONGEST_REASON: Final = 200
 """Characters kept of why sudo refused."""
 
@@ -86,6 +87,7 @@ class Executions:
         self._source = source
         self._seen = Counter()
         self._running: OrderedDict[str, list[list[Execution]]] = OrderedDict()
+        self._held = self._held_bytes = 0
 
     @property
     def waiting(self) -> bool:
@@ -93,26 +95,39 @@ class Executions:
         return bool(self._running)
 
     def of(self, event: Event) -> Iterator[Execution]:
-        """Yield the executions of the tools that an event tells of.
-
-        The end of an execution whose start was seen is a second one of the same identity, with all of the first.
-        """
+        """Take an event; yield the executions of the tools that are complete with it."""
         key = event.key()
-        if event.kind == EXIT and (started := self._running.get(key)):
-            executions = started.pop(0)
-            if not started:
-                del self._running[key]
-            for one in executions:
-                yield _ended(one, event)
+        if event.kind == EXIT and key in self._running:
+            yield from (_ended(one, event) for one in self._release(key))
             return
         found = list(in_words(event.argv, self._tools))
-        identity = self._identity(event, key) if found else ""
+        if not found:
+            return
+        identity = self._identity(event, key)
         made = [self._make(event, f"{identity}#{n}" if n else identity, one) for n, one in enumerate(found)]
-        if made and event.kind == ACCEPT:
-            self._running.setdefault(key, []).append(made)
-            while len(self._running) > REMEMBERED:
-                self._running.popitem(last=False)
-        yield from made
+        if event.kind != ACCEPT:
+            yield from made
+            return
+        self._running.setdefault(key, []).append(made)
+        self._held += 1
+        self._held_bytes += len(event.raw)
+        while self._held > HELD or (self._held > 1 and self._held_bytes > HELD_BYTES):
+            yield from self._release(next(iter(self._running)))
+
+    def flush(self) -> Iterator[Execution]:
+        """Yield the executions whose end did not come."""
+        while self._running:
+            yield from self._release(next(iter(self._running)))
+
+    def _release(self, key: str) -> list[Execution]:
+        """Return the first executions that wait for this end."""
+        waiting = self._running[key]
+        released = waiting.pop(0)
+        if not waiting:
+            del self._running[key]
+        self._held -= 1
+        self._held_bytes -= len(released[0].raw)
+        return released
 
     def _identity(self, event: Event, key: str) -> str:
         if event.identity or event.uuid:
@@ -160,8 +175,7 @@ def _ended(execution: Execution, event: Event) -> Execution:
         end=event.time,
         exit_code=event.exit_code,
         signal=event.signal,
-        log_offset=event.offset,
-        raw=event.raw,
+        raw=execution.raw + event.raw,
         trusted=bool(execution.trusted) and event.trusted,
     )
 
