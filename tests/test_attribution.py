@@ -306,7 +306,7 @@ def test_a_kill_at_any_durable_step_loses_no_evidence_and_tells_nothing_twice(tm
     wanted = sorted(told(reference))
     steps, died = 0, True
     while died:
-        steps += 3
+        steps += 11
         victim = Forwarder(tmp_path / f"v{steps}")
         paths = with_real_log(victim)
         victim.init()
