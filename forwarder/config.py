@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from forwarder import policy_settings as policy
+from forwarder.audit.interface import TOOLS
 from forwarder.errors import UsageError
 from forwarder.nmap.mask import NAMES
 
@@ -194,6 +195,27 @@ def _fingerprint(value: Any) -> str:
     return text
 
 
+AUDIT_KINDS: Final = ("auditd", "laurel", "sudo", "sudo-io", "history")
+
+
+def _sources(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = tuple(item for item in (_text(item).strip() for item in items) if item)
+    for item in found:
+        kind, _, path = item.partition(":")
+        if kind not in AUDIT_KINDS or not path.startswith(("/", "~/")):
+            raise ValueError(f"KIND:PATH, with an absolute path or pattern; kinds are {', '.join(AUDIT_KINDS)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _tools(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = {name for name in (_text(item).strip() for item in items) if name} | {"nmap"}
+    if not found <= set(TOOLS):
+        raise ValueError(f"some of {', '.join(TOOLS)}")
+    return tuple(name for name in TOOLS if name in found)
+
+
 ELASTICSEARCH_PORT: Final = 9200
 """Where a URL names none, as for Elastic's own programs."""
 
@@ -220,6 +242,34 @@ KEYS: Final = (
         "Seconds that a file without an end must be unchanged before it is read as cut.",
     ),
     Key("intake.max_bytes", 64 << 30, _count, "Largest input, decompressed, in bytes."),
+    Key(
+        "audit.sources",
+        (),
+        _sources,
+        "Logs that tell who ran nmap, as KIND:PATH; kinds are auditd, laurel, sudo, sudo-io and history. A path may be "
+        "a pattern, and the files that a log was rotated to belong to it.",
+    ),
+    Key(
+        "audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."
+    ),
+    Key(
+        "audit.spool",
+        "",
+        _path,
+        "Directory that the wrapper of nmap writes to for all users; enroll makes and sets it.",
+    ),
+    Key(
+        "audit.grace",
+        3600,
+        _seconds,
+        "Seconds after its end for which a scan waits for evidence, and an execution for its output.",
+    ),
+    Key(
+        "audit.mask",
+        NAMES,
+        _patterns,
+        "Names whose values are secrets, which records have as ***; an empty list masks nothing.",
+    ),
     Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
@@ -231,12 +281,6 @@ KEYS: Final = (
         'Ports with a record of their own: "open" (all but closed and filtered ones) or "all" that nmap lists.',
     ),
     Key("records.os_accuracy", 95, _percent, "Least accuracy in percent at which an OS guess becomes host.os."),
-    Key(
-        "audit.mask",
-        NAMES,
-        _patterns,
-        "Names whose values are secrets, which records have as ***; an empty list masks nothing.",
-    ),
     Key(
         "policy.require_reason",
         "none",
@@ -359,12 +403,6 @@ KEYS: Final = (
         400,
         _count,
         "Days that Elasticsearch keeps documents, set by setup; 0: for ever. The archive keeps everything.",
-    ),
-    Key(
-        "audit.spool",
-        "",
-        _path,
-        "Directory that the wrapper of nmap writes to for all users; enroll makes and sets it.",
     ),
 )
 MAY_HOLD_SECRETS: Final = frozenset({"elasticsearch.url"})
