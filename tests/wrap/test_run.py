@@ -97,3 +97,30 @@ def test_the_users_own_stays(forwarder, tmp_path):
 def test_help_has_examples():
     ran = subprocess.run([sys.executable, "-m", "forwarder", "run", "--help"], capture_output=True, check=True)
     assert b"nmap-forwarder run -- sudo nmap" in ran.stdout
+
+
+def test_the_record_of_the_execution_leads_to_the_scan(forwarder, tmp_path):
+    forwarder.command("run", "--reason", "inventory", "--ticket", "CHG-1", "--", "nmap", *LIST)
+    forwarder.command("run", "--", "nmap", "-oX", tmp_path / "mine.xml", "-sT", "-n", "-p", "1", "127.0.0.1")
+    audits = {record["event"].get("reason", ""): record for record in forwarder.records("audit")}
+    assert audits["inventory"]["labels"]["ticket"] == "CHG-1"
+    assert audits["inventory"]["process"]["args"] == ["nmap", *LIST]
+    scans = forwarder.records("scan")
+    assert len(scans) == len(audits) == 2
+    assert [scan["nmap"]["attribution"]["confidence"] for scan in scans] == ["exact", "exact"]
+    assert {scan["nmap"]["attribution"]["execution"][0] for scan in scans} == {
+        audit["process"]["entity_id"] for audit in audits.values()
+    }
+    assert not list((forwarder.directory / "state/runs").glob("*.*"))
+    assert not list((forwarder.directory / "state/runs/taken").glob("*.*"))
+
+
+def test_what_the_policy_refuses_is_a_record(forwarder):
+    forwarder.init()
+    (forwarder.directory / "config.toml").write_text('[policy]\nrequire_ticket = "refuse"\n')
+    ran = forwarder.command("run", "--", "nmap", *LIST)
+    assert ran.returncode == 77
+    (record,) = forwarder.records("audit")
+    assert record["event"]["action"] == "nmap-refused"
+    assert record["nmap"]["policy"]["reason"] == ["ticket-missing"]
+    assert forwarder.command("run", "--ticket", "CHG-1", "--", "nmap", *LIST).returncode == 0
