@@ -28,10 +28,11 @@ class Wrapper:
     def __init__(self, spool):
         self.spool = spool
         self.config = ""
+        self.python = sys.executable
 
     def command(self, *args, tool=NMAP, name="nmap"):
         code = CALL.format(root=str(ROOT), spool=str(self.spool), config=str(self.config))
-        return [sys.executable, "-I", "-S", "-c", code, tool, name, *args]
+        return [self.python, "-I", "-S", "-c", code, tool, name, *args]
 
     def run(self, *args, tool=NMAP, **options):
         return subprocess.run(self.command(*args, tool=tool), capture_output=True, timeout=120, check=False, **options)
