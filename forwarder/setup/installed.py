@@ -111,9 +111,10 @@ class Installed:
             if not manifest.exists() or manifest.read_text(encoding="utf-8") != text:
                 durable.write(manifest, text.encode(), 0o600)
             return
-        with suppress(FileNotFoundError):
-            manifest.unlink()
-            durable.sync_directory(manifest.parent)
+        for path in (manifest, manifest.with_name(manifest.name + durable.PART)):
+            with suppress(FileNotFoundError):
+                path.unlink()
+                durable.sync_directory(path.parent)
 
     def _record(self, item: Item, *marks: str) -> None:
         """Write down that something is, or may be, ours from now on, with each of these contents."""
