@@ -208,6 +208,14 @@ def before(say: Callable[[str], None], *, dry: bool) -> None:
         _run(say, ["systemctl", "stop", f"{UNIT}.path", f"{UNIT}.timer"], dry=dry)
 
 
+def compile_wrapper(say: Callable[[str], None], python: str = "", *, dry: bool) -> bool:
+    """Have the shim's interpreter compile what it imports: users could not, and would wait for that at every call."""
+    package = Path(wrap.__file__).resolve().parents[1]
+    places = [str(place) for place in (package, package / "wrap", package / "nmap")]
+    python = python or interpreter(Path("/"))
+    return _run(say, [python, "-I", "-S", "-m", "compileall", "-q", "-l", *places], dry=dry)
+
+
 def after(say: Callable[[str], None], *, dry: bool, undone: bool = False) -> bool:
     """Have the system take note of what changed; tell whether all of that went well."""
     fine = True
