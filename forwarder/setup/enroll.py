@@ -67,8 +67,9 @@ def items(root: Path, tools: list[str], python: str = "", wrapper: str = "") -> 
         "@PYTHON@": shlex.quote(python or interpreter(root)),
         "@WRAPPER@": shlex.quote(wrapper),
     }
-    if problem := untrusted(root, wrapper):
-        raise UsageError(problem, PLACE_ADVICE)
+    for path in (wrapper, python):
+        if path and (problem := untrusted(root, path)):
+            raise UsageError(problem, PLACE_ADVICE)
     yield from _parents("/etc/nmap-forwarder", "/etc/audit/rules.d", SYSTEMD, "/var/spool", "/usr/local/bin")
     yield Item("spool", wrap.SPOOL)
     yield _settings(root)
