@@ -24,9 +24,11 @@ from typing import Final
 from forwarder import dropbox
 from forwarder.audit.entry import EntryError, name_of, parse, wrapper
 from forwarder.audit.interface import Execution, Finding
-from forwarder.dropbox import DropBox, RefusedError
+from forwarder.dropbox import DropBox, RefusedError, make
 from forwarder.intake import Writers
 from forwarder.seal.manifest import timestamp
+
+__all__ = ["Entry", "make", "read", "remove"]
 
 NAME: Final = re.compile(r"([0-9a-f]{32})\.(start\.json|end\.json|xml)(\.part)?", re.ASCII)
 MOST_NAMES: Final = 200_000
