@@ -1,4 +1,4 @@
-"""What every source of audit evidence gives: executions, each with where it was seen and how far that can be trusted."""
+"""What sources of audit evidence give: executions, each with where it was seen and how far that can be trusted."""
 
 from __future__ import annotations
 
