@@ -60,7 +60,7 @@ def _execution(head: str, rng: random.Random, program: str, words: list[str]) ->
         f'type=CWD {head} cwd="/root"',
         (
             f'type=PATH {head} item=0 name="/usr/bin/{program}" inode={rng.randrange(1 << 22)} dev=fd:01 mode=0100755 '
-            'ouid=0 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0 cap_frootid=0\x1dOUID="root"'
+            'ouid=0 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0\x1dOUID="root"'
         ),
         f"type=PROCTITLE {head} proctitle={title}",
     ]
@@ -69,8 +69,8 @@ def _execution(head: str, rng: random.Random, program: str, words: list[str]) ->
 def _opened(head: str, rng: random.Random) -> list[str]:
     return [
         (
-            f"type=SYSCALL {head} arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1={rng.getrandbits(44):x} a2=0 "
-            f'a3=0 items=1 ppid=1 pid={rng.randrange(1 << 22)} {IDS} comm="sshd" exe="/usr/sbin/sshd" subj=unconfined '
+            f"type=SYSCALL {head} arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1={rng.getrandbits(40):x} "
+            f'a2=0 a3=0 items=1 ppid=1 pid={rng.randrange(1 << 22)} {IDS} comm="sshd" exe="/usr/sbin/sshd" subj=unconfined '
             f'key="identity"{ENRICHED % "openat"}'
         ),
         f'type=CWD {head} cwd="/"',
