@@ -1,4 +1,4 @@
-"""What sources of audit evidence give: executions, each with where it was seen and how far that can be trusted."""
+"""What every source of audit evidence gives: executions, where each was seen, and how far that can be trusted."""
 
 from __future__ import annotations
 
@@ -97,6 +97,13 @@ class Execution:
     log_offset: int = -1
     raw: bytes = b""
     """The evidence itself: lines of the log, or the spool's entry; what is sealed as evidence."""
+    trusted: bool | None = None
+    """Whether this evidence can be trusted more, or less, than its source; None where it is as its source is."""
+
+    @property
+    def strong(self) -> bool:
+        """Whether an ordinary user could not have written it; `nmap.audit.strength`."""
+        return self.source in STRONG if self.trusted is None else self.trusted
 
     @property
     def tool(self) -> str:
