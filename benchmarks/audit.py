@@ -69,9 +69,9 @@ def _execution(head: str, rng: random.Random, program: str, words: list[str]) ->
 def _opened(head: str, rng: random.Random) -> list[str]:
     return [
         (
-            f"type=SYSCALL {head} arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1={rng.getrandbits(40):x} "
-            f'a2=0 a3=0 items=1 ppid=1 pid={rng.randrange(1 << 22)} {IDS} comm="sshd" exe="/usr/sbin/sshd" subj=unconfined '
-            f'key="identity"{ENRICHED % "openat"}'
+            f"type=SYSCALL {head} arch=c000003e syscall=257 success=yes exit=3 a0=9c a1={rng.getrandbits(40):x} "
+            f'a2=0 a3=0 items=1 ppid=1 pid={rng.randrange(1 << 22)} {IDS} comm="sshd" exe="/usr/sbin/sshd" '
+            f'subj=unconfined key="id"{ENRICHED % "openat"}'
         ),
         f'type=CWD {head} cwd="/"',
         f'type=PATH {head} item=0 name="/etc/shadow" inode={rng.randrange(1 << 22)} dev=fd:01 mode=0100640 ouid=0',

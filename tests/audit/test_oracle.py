@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from audit_lines import event, text
+from audit_runs import Runs
 
 from forwarder.audit.interface import Execution
 
@@ -24,7 +25,9 @@ def ausearch() -> str:
     return program
 
 
-def test_ausearch_finds_the_same_events_and_its_raw_output_reads_alike(log, runs, ausearch, tmp_path):
+def test_ausearch_finds_the_same_events_and_its_raw_output_reads_alike(tmp_path, ausearch):
+    log = tmp_path / "audit.log"
+    runs = Runs(tmp_path, f"auditd:{log}")
     rng = random.Random(7)
     events = []
     for serial in range(200):
