@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, Final
 from orjson import Fragment, dumps
 
 from forwarder.ecs.networks import Networks, Owner, owners
+from forwarder.nmap.mask import NAMES
 from forwarder.nmap.survey import Document
+from forwarder.policy_settings import DEFAULTS
 from forwarder.seal.canonical import encode
 
 ECS_VERSION: Final = "8.17.0"
@@ -38,6 +41,10 @@ class Options:
     """Make records of closed and filtered ports, too."""
     os_accuracy: int = 95
     """Least accuracy, in percent, at which an OS match becomes host.os."""
+    mask: tuple[str, ...] = NAMES
+    """Patterns of names whose values on the command line are secrets."""
+    policy: Mapping[str, Any] = field(default_factory=lambda: DEFAULTS)
+    """The settings `policy.*`, as they are checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,18 @@ class Origin:
     """Name of that user on this machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """Who made a scan, as its records say it."""
+
+    scan: dict[str, Any] = field(default_factory=dict)
+    """Members of the scan record, to be merged into it."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """Members of all its other records, written once."""
+    nmap: dict[str, Any] = field(default_factory=dict)
+    """Members of the scan record's `nmap`."""
+
+
 @dataclass(slots=True)
 class Context:
     """One scan in one input, with the parts of records that are the same for all of them."""
@@ -64,6 +83,7 @@ class Context:
     origin: Origin
     options: Options
     scan_id: str
+    who: Attributed = field(default_factory=Attributed)
     ecs: Fragment = field(init=False)
     observer: Fragment = field(init=False)
     scan: Fragment = field(init=False)
@@ -111,4 +131,5 @@ class Context:
         """Return the members that tell the records of a dataset."""
         name = f"nmap.{dataset}"
         stream = {"type": "logs", "dataset": name, "namespace": self.options.namespace}
-        return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs}
+        shared = self.who.shared if dataset != "scan" else {}
+        return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs} | shared
