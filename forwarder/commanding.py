@@ -28,7 +28,8 @@ def understood(whole: Execution, look: Options) -> Command:
     title, parent = (mask.mask_line(clean(text), look.mask)[0] for text in (whole.title, whole.parent_command_line))
     if whole.tool != "nmap":
         words, masked = mask.mask(whole.argv, look.mask)
-        scan, judged = {}, {}
+        scan: dict[str, Any] = {}
+        judged: dict[str, Any] = {}
     else:
         uid = int(whole.real.id) if whole.real.id.isdigit() else None
         parsed = command.parse(whole.argv, Path(whole.cwd) if whole.cwd else None, seconds(whole.start), uid)

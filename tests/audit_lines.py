@@ -67,9 +67,11 @@ def event(
     records = [
         (
             "SYSCALL",
-            f"arch={arch} syscall={syscall} {success} a0=55d0c8 a1=55d0d8 a2=55d0e8 a3=8 items=2 ppid=2100 pid=2101 "
-            f"auid={auid} uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts3 ses=7 "
-            f"comm={encoded(comm)} exe={encoded(exe)} subj=unconfined key={key}{names}",
+            (
+                f"arch={arch} syscall={syscall} {success} a0=55d0c8 a1=55d0d8 a2=55d0e8 a3=8 items=2 ppid=2100 pid=2101 "
+                f"auid={auid} uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts3 ses=7 "
+                f"comm={encoded(comm)} exe={encoded(exe)} subj=unconfined key={key}{names}"
+            ),
         ),
         *(("EXECVE", fields) for fields in execve(argv, record, old=old)),
         ("CWD", f"cwd={encoded(cwd)}"),

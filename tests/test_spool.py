@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forwarder import spool
+from forwarder import dropbox, spool
 from forwarder.audit.interface import Execution, Finding, Output, User
 from forwarder.errors import TemporaryError, UsageError
 
@@ -43,7 +43,7 @@ class Box:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        spool.make(directory)
+        dropbox.make(directory)
 
     def user(self, uid: int, action) -> None:
         """Run an action as a user; it fails the test when it fails."""

@@ -219,10 +219,11 @@ def from_json(values: dict[str, Any]) -> Execution:
     Raises:
         TypeError: a member is unknown or missing.
     """
-    names = {field.name for field in fields(Execution)}
-    found = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names
-    }
+    found: dict[str, Any] = {}
+    for member in fields(Execution):
+        if member.name in values:
+            value = values[member.name]
+            found[member.name] = tuple(value) if isinstance(value, list) else value
     for name in ("login", "real", "effective"):
         if name in found:
             found[name] = User(**found[name])

@@ -79,7 +79,7 @@ def evidence(event: Event, tools: Collection[str]) -> Evidence | None:
 
 
 def judged(event: Event, records: list[Record], raw: bytes, tools: Collection[str]) -> Evidence | None:
-    """Return the execution that records are; a finding if they cannot all be of one; None if they are none of a tool."""
+    """Return the execution that records are; a finding if they contradict each other; None if none of a tool."""
     if not _is_about(records, tools):
         return None
     try:

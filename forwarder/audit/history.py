@@ -7,11 +7,12 @@ is known of what variables, globs and aliases stood for. Every execution says so
 |---|---|
 | bash, plain zsh | a line |
 | bash with HISTTIMEFORMAT | `#<POSIX time>`, then lines up to the next time |
-| zsh with EXTENDED_HISTORY | `: <POSIX time>:<seconds it took>;<command>`, newlines as backslash-newline |
+| zsh with EXTENDED_HISTORY | `: <POSIX time>:<seconds it took>;<command>` |
 | fish | `- cmd: <command>`, newlines as `\n` and backslashes as `\\`; then `  when: <POSIX time>` |
 
-zsh writes some bytes metafied (Src/utils.c: 0x83, then the byte xor 32). The format is seen from each line, as users
-change their settings; only whether plain lines are zsh's is told by the file's name or by the caller.
+zsh writes newlines as backslash-newline, and some bytes metafied (Src/utils.c: 0x83, then the byte xor 32). The format
+is seen from each line, as users change their settings; only whether plain lines are zsh's is told by the file's name or by
+the caller.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from forwarder.audit.counter import Counter
 from forwarder.audit.interface import Execution, User
 from forwarder.audit.wrappers import Found, doubts, in_text
 
-LIMIT: Final = 1 << 20
-"""Bytes kept of one entry."""
+LIMIT: Final = 128 << 10
+"""Bytes kept of one entry; Linux takes no longer argument."""
 BASH_TIME = re.compile(rb"#(\d{1,12})\Z")
 ZSH_ENTRY = re.compile(rb": *(\d{1,12}):(\d{1,9});")
 FISH_ENTRY: Final = b"- cmd: "
@@ -66,8 +67,7 @@ class Entry:
     @property
     def continues(self) -> bool:
         """Whether zsh wrote that the next line belongs to it, too."""
-        last = self.raw[-1] if self.raw else b""
-        return self.dialect == "zsh" and (len(last) - len(last.rstrip(b"\\"))) % 2 == 1
+        return self.dialect == "zsh" and self.raw[-1:] != [] and self.raw[-1].endswith(b"\\")
 
     def text(self) -> str:
         """Return the command as it was typed."""

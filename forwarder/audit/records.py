@@ -61,13 +61,19 @@ def parse(line: bytes) -> Record | None:
         return None
     written, _, added = line[head.end() :].partition(ENRICHED)
     fields: dict[str, bytes] = {}
+    names = {match[1].decode(): _name(match[2]) for match in FIELD.finditer(added)}
     twice = set()
     for match in FIELD.finditer(written):
         name = match[1].decode()
-        if fields.setdefault(name, match[2]) != match[2]:
+        if name.isupper():  # the byte before what was added is lost where lines went through other programs
+            names.setdefault(name, _name(match[2]))
+        elif fields.setdefault(name, match[2]) != match[2]:
             twice.add(name)
-    names = {match[1].decode(): match[2].strip(b'"').decode("utf-8", "replace") for match in FIELD.finditer(added)}
     return Record(head[1].decode(), fields, names, frozenset(twice))
+
+
+def _name(value: bytes) -> str:
+    return value.strip(b'"').decode("utf-8", "replace")
 
 
 def decoded(value: bytes) -> bytes:

@@ -8,6 +8,7 @@ nothing here raises, and time is linear in its length.
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,12 +20,17 @@ OPENING: Final = frozenset(
 """Words before a command that are none themselves; the last three of fish."""
 LOOPS: Final = frozenset({"for", "select", "while", "until"})
 BRANCHES: Final = frozenset({"if", "case"})
+COMPOUND: Final = LOOPS | BRANCHES
 
 BLANK = re.compile(r"(?:[ \t\r]|\\\r?\n)+")
 PLAIN = re.compile(r"[^ \t\r\n\\'\"$`;&|()<>#]+|#")
+NEVER_SPECIAL: Final = frozenset(string.ascii_letters + "-./:_,=%@+")
+"""Characters that no operator or redirection begins with."""
 OPERATOR = re.compile(r";;&|;;|;&|&&|\|\||\|&|[;&|\n()]")
 REDIRECTION = re.compile(r"&>>?|[0-9]*(?:<<<|<<-?|<>|>>|>\||[<>]&|[<>])")
 HEREDOC = re.compile(r"[0-9]*<<(-?)\Z")
+DEFINITION = re.compile(r"[ \t]*\)")
+"""What comes behind the parenthesis of a function's definition."""
 GLOB = re.compile(r"[*?\[]|\A~")
 BRACES = re.compile(r"\{([^{}]*)\}")
 VARIABLE = re.compile(r"\$(?:\{[^}]{0,1000}\}|[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])")
@@ -56,8 +62,10 @@ def commands(text: str) -> list[Simple]:
 
 
 class _Parser:
-    def __init__(self, text: str, start: int, depth: int) -> None:
+    def __init__(self, text: str, start: int, depth: int, arithmetic: int | None = None) -> None:
         self.text = text
+        self._arithmetic = text.rfind("))") if arithmetic is None else arithmetic
+        """Where the last arithmetic expression can end."""
         self.at = start
         self.depth = depth
         self.found: list[Simple] = []
@@ -78,6 +86,8 @@ class _Parser:
             if operator == ")" and closing and not opened:
                 break
             before = "".join(self._word or self._words[-1:])
+            if operator == "(" and DEFINITION.match(self.text, self.at):
+                self._words, self._word = [], None
             self._expands |= operator == "(" and bool(before)
             self._end(operator)
             if operator == "(":
@@ -91,7 +101,9 @@ class _Parser:
     def _step(self) -> str:
         """Read one token; return it if it ends a command."""
         text, at = self.text, self.at
-        if blank := BLANK.match(text, at):
+        if text[at] in NEVER_SPECIAL and (plain := PLAIN.match(text, at)):  # first, as hardly anything else comes
+            self._add(plain[0], expands=_expands(plain[0]), end=plain.end())
+        elif blank := BLANK.match(text, at):
             self._end_word()
             self.at = blank.end()
         elif (redirection := REDIRECTION.match(text, at)) and not text.startswith(("<(", ">("), at):
@@ -146,10 +158,11 @@ class _Parser:
         text, at = self.text, self.at
         if not quoted and (ansi := ANSI.match(text, at)):
             self._add(ANSI_ESCAPE.sub(_ansi, ansi[1]), end=ansi.end())
-        elif text.startswith("$((", at) and (end := text.find("))", at)) > 0:
+        elif text.startswith("$((", at) and at < self._arithmetic:
+            end = text.find("))", at)
             self._add(text[at : end + 2], expands=True, end=end + 2)
         elif text.startswith(("$(", "<(", ">("), at) and self.depth < DEEPEST:
-            inner = _Parser(text, at + 2, self.depth + 1)
+            inner = _Parser(text, at + 2, self.depth + 1, self._arithmetic)
             self.found += inner.run(")")
             self._add(text[at : inner.at], expands=True, end=inner.at)
         elif text[at] == "`" and self.depth < DEEPEST:
@@ -214,7 +227,7 @@ class _Parser:
             loop |= words[0] in LOOPS
             self._conditional |= words[0] in {"and", "or"}
             words = words[1:]
-        if words and words[0] in LOOPS | BRANCHES:
+        if words and words[0] in COMPOUND:
             branch |= words[0] in BRANCHES
             loop |= words[0] in LOOPS
         elif words and words[0] in {"done", "fi", "esac"}:
@@ -245,7 +258,9 @@ class _Parser:
 
 def _expands(text: str) -> bool:
     """Tell whether a shell would replace something in unquoted text."""
-    return bool(GLOB.search(text)) or any("," in inner or ".." in inner for inner in BRACES.findall(text))
+    if GLOB.search(text):
+        return True
+    return "{" in text and any("," in inner or ".." in inner for inner in BRACES.findall(text))
 
 
 def _ansi(found: re.Match[str]) -> str:

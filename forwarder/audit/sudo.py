@@ -189,9 +189,9 @@ class _Reader:
 
     def _text(self, known: Known, message: bytes) -> Iterator[Execution]:
         """Yield what is complete with a message: the ones before it, as it may go on itself."""
-        if message.startswith(CEE):
+        if message.lstrip(b" ").startswith(CEE):
             if self.may_matter(message):
-                yield from self._json(message[len(CEE) :], known)
+                yield from self._json(message.partition(CEE)[2], known)
             return
         found = sudo_message.MESSAGE.match(message)
         if not found:

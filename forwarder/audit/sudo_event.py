@@ -151,7 +151,7 @@ class Executions:
             host=event.host,
             cwd=event.cwd,
             executable=executable if executable.startswith("/") else "",
-            login=User(event.login_id, event.caller.name) if event.login_id else event.caller,
+            login=event.caller if event.login_id in {"", event.caller.id} else User(event.login_id),
             effective=effective,
             sudo_user=event.caller.name,
             terminal=event.terminal,

@@ -52,7 +52,9 @@ def parse(
         mtime: not used.
         unfinished: called with 0 when a header is JSON that does not end yet.
     """
-    data = b"".join(line for _, line in lines)[:LIMIT]
+    data = b""
+    for _, line in lines:
+        data += line[: LIMIT - len(data)]
     session, _, name = path.rpartition("/")
     if not any(tool.encode() in data for tool in tools):
         return

@@ -74,9 +74,11 @@ def run(args: argparse.Namespace) -> Exit:
         items = list(enroll.items(root, args.tools, args.python))
         for tool in [tool for tool in args.tools if not enroll.real(root, tool)]:
             say(f"{tool} is not installed: no audit rules for it")
+        if here:
+            fine = enroll.compile_wrapper(say, args.python, dry=args.dry_run)
         installed.install(items)
     if here:
-        fine = enroll.after(say, dry=args.dry_run, undone=args.undo)
+        fine &= enroll.after(say, dry=args.dry_run, undone=args.undo)
         for line in () if args.undo else enroll.cautions():
             say(line)
     if not installed.changed:

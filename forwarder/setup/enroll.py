@@ -67,8 +67,9 @@ def items(root: Path, tools: list[str], python: str = "", wrapper: str = "") -> 
         "@PYTHON@": shlex.quote(python or interpreter(root)),
         "@WRAPPER@": shlex.quote(wrapper),
     }
-    if problem := untrusted(root, wrapper):
-        raise UsageError(problem, PLACE_ADVICE)
+    for path in (wrapper, python):
+        if path and (problem := untrusted(root, path)):
+            raise UsageError(problem, PLACE_ADVICE)
     yield from _parents("/etc/nmap-forwarder", "/etc/audit/rules.d", SYSTEMD, "/var/spool", "/usr/local/bin")
     yield Item("spool", wrap.SPOOL)
     yield _settings(root)
@@ -206,6 +207,14 @@ def before(say: Callable[[str], None], *, dry: bool) -> None:
     """Stop what runs of what is about to be removed."""
     if _has_systemd():
         _run(say, ["systemctl", "stop", f"{UNIT}.path", f"{UNIT}.timer"], dry=dry)
+
+
+def compile_wrapper(say: Callable[[str], None], python: str = "", *, dry: bool) -> bool:
+    """Have the shim's interpreter compile what it imports: users could not, and would wait for that at every call."""
+    package = Path(wrap.__file__).resolve().parents[1]
+    places = [str(place) for place in (package, package / "wrap", package / "nmap")]
+    python = python or interpreter(Path("/"))
+    return _run(say, [python, "-I", "-S", "-m", "compileall", "-q", "-l", *places], dry=dry)
 
 
 def after(say: Callable[[str], None], *, dry: bool, undone: bool = False) -> bool:

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from forwarder import durable, spool
+from forwarder import dropbox, durable
 from forwarder.errors import UsageError
 
 MANIFEST: Final = "/var/lib/nmap-forwarder-enrolled.json"
@@ -111,9 +111,10 @@ class Installed:
             if not manifest.exists() or manifest.read_text(encoding="utf-8") != text:
                 durable.write(manifest, text.encode(), 0o600)
             return
-        with suppress(FileNotFoundError):
-            manifest.unlink()
-            durable.sync_directory(manifest.parent)
+        for path in (manifest, manifest.with_name(manifest.name + durable.PART)):
+            with suppress(FileNotFoundError):
+                path.unlink()
+                durable.sync_directory(path.parent)
 
     def _record(self, item: Item, *marks: str) -> None:
         """Write down that something is, or may be, ours from now on, with each of these contents."""
@@ -171,7 +172,7 @@ class Installed:
         if not path.is_dir():
             self._record(item)
         if item.kind == "spool":
-            spool.make(path)
+            dropbox.make(path)
         else:
             path.mkdir(mode=0o755)
         durable.sync_directory(path.parent)
@@ -222,13 +223,13 @@ class Installed:
         """Remove a directory with nothing in it; tell whether to forget that it is ours."""
         if not where.is_dir():
             return True
-        inner = [where / name for name in (spool.TAKEN, spool.REFUSED)] if kind == "spool" else []
+        inner = [where / name for name in (dropbox.TAKEN, dropbox.REFUSED)] if kind == "spool" else []
         if kind == "spool" and any(
             item not in inner or (item.is_dir() and any(item.iterdir())) for item in where.iterdir()
         ):
             self._say(f"left {where}: entries in it are not sealed yet; forward them, and undo again")
             if not self._dry:
-                where.chmod(spool.PRIVATE)
+                where.chmod(dropbox.PRIVATE)
             return False
         if kind == "directory" and not self._dry and any(where.iterdir()):
             self._say(f"left {where}: there is something else in it")
@@ -289,8 +290,8 @@ def _mark(path: Path) -> str:
 
 def _is_whole(path: Path) -> bool:
     """Tell whether a spool was made to its end."""
-    inner = all((path / name).is_dir() for name in (spool.TAKEN, spool.REFUSED))
-    return inner and stat.S_IMODE(path.stat().st_mode) == spool.DROP_BOX
+    inner = all((path / name).is_dir() for name in (dropbox.TAKEN, dropbox.REFUSED))
+    return inner and stat.S_IMODE(path.stat().st_mode) == dropbox.MODE
 
 
 def _rewrite(path: Path, text: str) -> None:

@@ -40,6 +40,12 @@ def test_a_log_that_is_not_enriched_has_numbers_only():
     assert one(names="").login == User("1000", "")
 
 
+def test_enrichment_without_the_byte_before_it():
+    lines = [line.replace(b"\x1dARCH", b"ARCH") for line in event(1)]
+    (found,) = read(text(lines))
+    assert (found.login, found.problems) == (User("1000", "alice"), ())
+
+
 @pytest.mark.parametrize("auid", ["4294967295", "-1", "unset"])
 def test_unset_login(auid):
     found = one(auid=auid, names='\x1dARCH=x86_64 SYSCALL=execve AUID="unset" UID="root"')

@@ -8,17 +8,29 @@ import lzma
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import zstandard
 from audit_lines import event, text
-from conftest import Runs, name
+from audit_runs import Runs, age, name
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forwarder.audit.interface import Finding
 
 OTHER = text(*(event(n, [b"ls"], exe=b"/bin/ls", comm=b"ls", key='"x"') for n in range(5000, 5100)))
+
+
+@pytest.fixture
+def log(tmp_path) -> Path:
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs/audit.log"
+
+
+@pytest.fixture
+def runs(tmp_path, log) -> Runs:
+    return Runs(tmp_path, f"auditd:{log}")
 
 
 def ours(*serials: int) -> bytes:
@@ -64,10 +76,10 @@ def test_an_event_that_is_not_whole_yet_waits(log, runs, cut):
     assert runs.ids() == ["2", "3"]
 
 
-def test_an_event_that_will_not_become_whole_is_read_as_it_is(log, runs, aged):
+def test_an_event_that_will_not_become_whole_is_read_as_it_is(log, runs):
     log.write_bytes(ours(1) + text(event(2, without=["PROCTITLE"])))
     assert runs.ids() == ["1"]
-    aged(log)
+    age(log)
     assert runs.ids() == ["2"]
     assert runs.ids() == []
 

@@ -1,4 +1,4 @@
-"""A log that is read in runs, as a pipeline reads it."""
+"""Audit logs that are read in runs, as a pipeline reads them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from forwarder.audit.interface import Evidence, Execution, Finding
+from forwarder.audit.interface import Evidence, Finding
 from forwarder.audit.logs import Logs
 from forwarder.ledger import Ledger
 
@@ -55,28 +53,7 @@ def name(item: Evidence) -> str:
     return item.action if isinstance(item, Finding) else item.identity.rpartition(":")[2]
 
 
-@pytest.fixture
-def executions():
-    return lambda items: [item for item in items if isinstance(item, Execution)]
-
-
-@pytest.fixture
-def log(tmp_path) -> Path:
-    (tmp_path / "logs").mkdir()
-    return tmp_path / "logs/audit.log"
-
-
-@pytest.fixture
-def runs(tmp_path, log) -> Runs:
-    return Runs(tmp_path, f"auditd:{log}")
-
-
-@pytest.fixture
-def aged():
-    """Makes files old, so that nothing more is expected of them."""
-
-    def age(*paths: Path, seconds: float = 7200) -> None:
-        for path in paths:
-            os.utime(path, (time.time() - seconds,) * 2)
-
-    return age
+def age(*paths: Path, seconds: float = 7200) -> None:
+    """Make files old, so that nothing more is expected of them."""
+    for path in paths:
+        os.utime(path, (time.time() - seconds,) * 2)
