@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Final
 from forwarder import __version__, outbox
 from forwarder.config import Settings
 from forwarder.ecs import seals
+from forwarder.executions import Pending
 from forwarder.history import NETWORK, Asset
 from forwarder.ledger import Batch, Input, Scan
 from forwarder.nmap.targets import Range
@@ -54,6 +55,8 @@ class Batcher:
         self._networks: dict[tuple[str, str], Asset] = {}
         self._finished: list[str] = []
         self._told: list[int] = []
+        self.pending = Pending(state.ledger)
+        """Executions, and who made which scan."""
 
     @property
     def full(self) -> bool:
@@ -62,10 +65,16 @@ class Batcher:
 
     def add(self, source: Input, line: bytes) -> bool:
         """Add a record that was made from an input; tell whether the batch has to be cut before the next."""
-        if source.raw_sha256 not in self._evidence:
-            if len(self._evidence) == MAX_EVIDENCE:
+        return self.add_from([source], line)
+
+    def add_from(self, sources: Sequence[Input], line: bytes) -> bool:
+        """Add a record that was made from some inputs, or from what is sealed already."""
+        new = {source.raw_sha256: source for source in sources if source.raw_sha256 not in self._evidence}
+        if new:
+            if len(self._evidence) + len(new) > MAX_EVIDENCE:
                 self.seal()
-            self._evidence[source.raw_sha256] = self._reference(source)
+                new = {source.raw_sha256: source for source in sources}
+            self._evidence |= {raw_sha256: self._reference(source) for raw_sha256, source in new.items()}
         if self._writer is None:
             self._writer = outbox.RecordWriter(self._directory)
             self._tell(self._writer)
@@ -84,9 +93,9 @@ class Batcher:
 
     def _reference(self, source: Input) -> Evidence:
         if self._settings["privacy.evidence"] == "hash-only":
-            return Evidence("nmap-xml", "hash-only", source.raw_bytes, source.raw_sha256)
+            return Evidence(source.kind, "hash-only", source.raw_bytes, source.raw_sha256)
         return Evidence(
-            "nmap-xml", "full", source.raw_bytes, source.raw_sha256, source.stored_bytes, source.stored_sha256
+            source.kind, "full", source.raw_bytes, source.raw_sha256, source.stored_bytes, source.stored_sha256
         )
 
     def progress(self, scan: Scan) -> None:
@@ -129,6 +138,10 @@ class Batcher:
     def finish(self, source: Input) -> None:
         """Say that all records of an input were added."""
         self._finished.append(source.raw_sha256)
+        self.settle()
+
+    def settle(self) -> None:
+        """Have what needs no batch remembered, if none is being filled; else its promise does that."""
         if self._writer is None:
             with self._state.ledger.transaction():
                 self._remember()
@@ -195,6 +208,7 @@ class Batcher:
         for raw_sha256 in self._finished:
             self._state.ledger.finish_input(raw_sha256, "read")
         self._scans, self._assets, self._finished = {}, {}, []
+        self.pending.save()
 
     def abandon(self) -> None:
         """Throw away what is not sealed; its inputs stay in the spool."""

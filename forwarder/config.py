@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from forwarder.archive.place import Place, place
+from forwarder.audit.interface import TOOLS
 from forwarder.errors import UsageError
-from forwarder.keys import choose
-from forwarder.seal.manifest import origin_fits
 
 ENVIRONMENT: Final = "NMAP_FORWARDER_"
 
@@ -98,7 +96,9 @@ def _one_of(*values: str) -> Callable[[Any], str]:
     return check
 
 
-def _archive(value: Any) -> Place | None:
+def _archive(value: Any) -> Any:
+    from forwarder.archive.place import place  # noqa: PLC0415 - here and below: nmap's wrapper waits for every import
+
     return place(_text(value)) if value else None
 
 
@@ -110,6 +110,8 @@ def _endpoint(value: Any) -> str:
 
 
 def _origin(value: Any) -> str:
+    from forwarder.seal.manifest import origin_fits  # noqa: PLC0415
+
     text = _text(value)
     if text and not origin_fits(text):
         raise ValueError("parts of a-z 0-9 . _ - joined by /")
@@ -117,6 +119,8 @@ def _origin(value: Any) -> str:
 
 
 def _key_uri(value: Any) -> str:
+    from forwarder.keys import choose  # noqa: PLC0415
+
     text = _text(value)
     if text and not choose.fits(text):
         raise ValueError("file: and an absolute path, or awskms: and a key's id, ARN or alias/name")
@@ -182,6 +186,27 @@ def _fingerprint(value: Any) -> str:
     return text
 
 
+AUDIT_KINDS: Final = ("auditd", "laurel", "sudo", "sudo-io", "history")
+
+
+def _sources(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = tuple(item for item in (_text(item).strip() for item in items) if item)
+    for item in found:
+        kind, _, path = item.partition(":")
+        if kind not in AUDIT_KINDS or not path.startswith(("/", "~/")):
+            raise ValueError(f"KIND:PATH, with an absolute path or pattern; kinds are {', '.join(AUDIT_KINDS)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _tools(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    found = {name for name in (_text(item).strip() for item in items) if name} | {"nmap"}
+    if not found <= set(TOOLS):
+        raise ValueError(f"some of {', '.join(TOOLS)}")
+    return tuple(name for name in TOOLS if name in found)
+
+
 ELASTICSEARCH_PORT: Final = 9200
 """Where a URL names none, as for Elastic's own programs."""
 
@@ -208,9 +233,29 @@ KEYS: Final = (
         "Seconds that a file without an end must be unchanged before it is read as cut.",
     ),
     Key("intake.max_bytes", 64 << 30, _count, "Largest input, decompressed, in bytes."),
+    Key(
+        "audit.sources",
+        (),
+        _sources,
+        "Logs that tell who ran nmap, as KIND:PATH; kinds are auditd, laurel, sudo, sudo-io and history. A path may be "
+        "a pattern, and the files that a log was rotated to belong to it.",
+    ),
+    Key("audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."),
+    Key(
+        "audit.grace",
+        3600,
+        _seconds,
+        "Seconds after its end for which a scan waits for evidence, and an execution for its output.",
+    ),
     Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
+    Key(
+        "audit.spool",
+        "",
+        _path,
+        "Directory that the wrapper of nmap writes to for all users; enroll makes and sets it.",
+    ),
     Key("target.networks", (), _networks, "Networks (CIDR) that targets are told apart by; else /24 and /64."),
     Key(
         "records.ports",
@@ -325,23 +370,7 @@ class Settings(Mapping[str, Any]):
         from_file = _read(self.file, required=bool(named))
         self._values: dict[str, Any] = {}
         for key in KEYS:
-            value, source = key.default, "default"
-            if key.name in from_file:
-                if key.secret:
-                    raise UsageError(
-                        f"{self.file}: {key.name} is a secret",
-                        f"put it into a file of its own, named by {key.name}_file, or into {key.variable}",
-                    )
-                value, source = from_file[key.name], str(self.file)
-            if key.variable in environment:
-                value, source = environment[key.variable], key.variable
-            if flags.get(key.attribute) is not None:
-                value, source = flags[key.attribute], "command line"
-            try:
-                self._values[key.name] = key.check(value)
-            except ValueError as error:
-                shown = "…" if key.secret or (key.name in MAY_HOLD_SECRETS and "@" in str(value)) else repr(value)
-                raise UsageError(f"{key.name} = {shown} ({source}) must be {error}") from None
+            self._values[key.name] = _value(key, flags, self.file, from_file, environment)
         self._values["state_dir"] = self["state_dir"] or default_state_dir(environment)
         self._values["archive"] = self["archive"] or self["state_dir"] / "archive"
         self._values["observer.name"] = self["observer.name"] or socket.gethostname().lower()
@@ -368,6 +397,40 @@ class Settings(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _value(
+    key: Key, flags: Mapping[str, Any], file: Path, from_file: Mapping[str, Any], environment: Mapping[str, str]
+) -> Any:
+    """Return a key's value from where it has the most to say, checked."""
+    value, source = key.default, "default"
+    if key.name in from_file:
+        if key.secret:
+            raise UsageError(
+                f"{file}: {key.name} is a secret",
+                f"put it into a file of its own, named by {key.name}_file, or into {key.variable}",
+            )
+        value, source = from_file[key.name], str(file)
+    if key.variable in environment:
+        value, source = environment[key.variable], key.variable
+    if flags.get(key.attribute) is not None:
+        value, source = flags[key.attribute], "command line"
+    try:
+        return key.check(value)
+    except ValueError as error:
+        shown = "…" if key.secret or (key.name in MAY_HOLD_SECRETS and "@" in str(value)) else repr(value)
+        raise UsageError(f"{key.name} = {shown} ({source}) must be {error}") from None
+
+
+def part(config: str, prefixes: tuple[str, ...], environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings whose names begin so, and look at no others: for programs that have little time.
+
+    Raises:
+        UsageError: a value of these is not what its key needs, a key is unknown, or the file cannot be read.
+    """
+    file = Path(config)
+    from_file = _read(file, required=True)
+    return {key.name: _value(key, {}, file, from_file, environment) for key in KEYS if key.name.startswith(prefixes)}
 
 
 def default_config(environment: Mapping[str, str]) -> Path:
@@ -435,4 +498,6 @@ def sample() -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return "[]" if value == () else f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

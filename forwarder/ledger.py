@@ -18,6 +18,8 @@ from typing import Any, Final
 
 from forwarder.assets import Assets
 from forwarder.errors import TemporaryError, UsageError
+from forwarder.executions import Claims, Executions
+from forwarder.positions import Positions
 from forwarder.receipts import Receipts
 from forwarder.seal import merkle, tiles
 
@@ -123,6 +125,61 @@ CREATE TABLE stamped (            -- newest time-stamp of each authority
     time TEXT NOT NULL
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE audit_position (     -- how far each file of an audit log is read; see positions.py
+    log TEXT NOT NULL,            -- KIND:PATH
+    number INTEGER NOT NULL,      -- its files from the oldest on
+    path TEXT NOT NULL,
+    stat TEXT NOT NULL,
+    head_length INTEGER NOT NULL,
+    head_sha256 TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    read INTEGER NOT NULL,
+    tail_length INTEGER NOT NULL,
+    tail_sha256 TEXT NOT NULL,
+    done TEXT NOT NULL,           -- JSON
+    PRIMARY KEY (log, number)
+) WITHOUT ROWID;
+""",
+    """
+ALTER TABLE input ADD COLUMN kind TEXT NOT NULL DEFAULT 'nmap-xml'; -- of evidence, as in the manifest
+CREATE TABLE execution (          -- each execution, by all that was seen of it; see executions.py
+    entity_id TEXT PRIMARY KEY,
+    record_id TEXT NOT NULL,      -- event.id of its newest record
+    output TEXT NOT NULL,         -- nmap.attribution.output
+    scans TEXT NOT NULL,          -- nmap.scan.id of those that it made
+    deadline REAL NOT NULL,       -- until when its output is waited for
+    start REAL,                   -- seconds since 1970, NULL where nothing tells
+    words TEXT NOT NULL,          -- comparable form of its command line
+    facts BLOB NOT NULL           -- JSON
+) WITHOUT ROWID;
+CREATE INDEX execution_start ON execution (start);
+CREATE INDEX execution_words ON execution (words, start);
+CREATE INDEX execution_waiting ON execution (deadline) WHERE output = 'waiting';
+CREATE TABLE execution_proof (
+    proof TEXT NOT NULL,          -- SHA-256 of an output, or id of an entry in the spool
+    entity_id TEXT NOT NULL,
+    PRIMARY KEY (proof, entity_id)
+) WITHOUT ROWID;
+CREATE TABLE sighting (           -- evidence that was taken
+    key TEXT PRIMARY KEY,         -- event.id of the record that it makes alone
+    entity_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE claim (              -- who made which scan
+    scan_id TEXT PRIMARY KEY,
+    start REAL,
+    words TEXT NOT NULL,
+    sha256 TEXT NOT NULL,         -- of the file
+    record_id TEXT NOT NULL,      -- event.id of the newest record that says so
+    status TEXT NOT NULL,         -- pending, final
+    deadline REAL NOT NULL,
+    confidence TEXT NOT NULL,
+    facts BLOB NOT NULL           -- JSON
+) WITHOUT ROWID;
+CREATE INDEX claim_words ON claim (words, start);
+CREATE INDEX claim_file ON claim (sha256);
+CREATE INDEX claim_pending ON claim (deadline) WHERE status = 'pending';
+""",
 )
 """What each version added to the one before; once released, an entry never changes."""
 ANCHORED: Final = ("anchored", "delivering", "delivered")
@@ -149,6 +206,8 @@ class Input:
     anchored: int = 0
     uid: str = ""
     owner: str = ""
+    kind: str = "nmap-xml"
+    """What it is as evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +273,9 @@ class Ledger:
             raise UsageError(f"{path} was made by a newer version", "upgrade nmap-forwarder")
         self.assets = Assets(self._db)
         self.receipts = Receipts(self._db)
+        self.positions = Positions(self._db)
+        self.executions = Executions(self._db)
+        self.claims = Claims(self._db)
 
     def close(self) -> None:
         """Close the database."""

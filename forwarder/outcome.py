@@ -21,6 +21,10 @@ class Outcome:
     scans: int = 0
     hosts: int = 0
     records: int = 0
+    executions: int = 0
+    """Executions that were not known before."""
+    findings: int = 0
+    """What is remarkable about the evidence itself."""
     rejected: list[str] = field(default_factory=list)
     """What could not be read, a line each."""
     first_batch: int = 0

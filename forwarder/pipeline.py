@@ -6,10 +6,12 @@ from functools import partial
 
 from forwarder import inbox, intake, outbox, reading, rebuild, stamp
 from forwarder.anchoring import Anchor
+from forwarder.attributing import Attributor
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
 from forwarder.delivering import deliver
 from forwarder.errors import ForwarderError, InputError, TemporaryError, UsageError
+from forwarder.gathering import Gatherer
 from forwarder.ledger import ANCHORED, SEALED, Input, Scan
 from forwarder.outcome import Listener, Outcome
 from forwarder.seal.keychange import KeyChange
@@ -30,17 +32,22 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
     recover(state, anchor)
     batcher = Batcher(state, settings, anchor)
     outcome.first_batch = batcher.sequence
+    attributor = Attributor(state, settings, batcher)
+    evidence = Gatherer(state, attributor, outcome, listener)
     try:
+        evidence.gather()
         for left in state.ledger.inputs("spooled"):  # an earlier run was stopped before their last record
-            read(left, state, settings, batcher, outcome, listener)
-        for item in inbox.collect(paths, state, settings, outcome, listener):
-            read(item, state, settings, batcher, outcome, listener)
+            read(left, state, attributor, outcome, listener)
+        for item in inbox.collect([*paths, *evidence.files], state, settings, outcome, listener):
+            read(item, state, attributor, outcome, listener)
+        attributor.close()
         batcher.seal()
         batcher.heartbeat()
     finally:
         batcher.abandon()
     outcome.batches = batcher.sequence - outcome.first_batch
     tidy(state)
+    evidence.tidy()
     deliver(state, settings, outcome, listener)
     have_stamped(state, settings, outcome, listener)
     return outcome
@@ -107,8 +114,9 @@ def recover(state: State, anchor: Anchor) -> None:
     tidy(state)
 
 
-def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcome: Outcome, listener: Listener) -> None:
-    """Turn an input into records, and hand them to the batcher."""
+def read(item: Input, state: State, attributor: Attributor, outcome: Outcome, listener: Listener) -> None:
+    """Turn an input into records that say who made them, and hand them to the batcher."""
+    batcher = attributor.batcher
 
     def earlier(scan: Scan) -> intake.Utf8 | None:
         before = state.ledger.input(scan.raw_sha256)
@@ -130,10 +138,12 @@ def read(item: Input, state: State, settings: Settings, batcher: Batcher, outcom
         batcher.asset,
         batcher.observed,
         batcher.up,
+        attributor.attribute,
+        attributor.claim,
     )
     copy = intake.spooled(state.spool, item.raw_sha256)
     try:
-        result = reading.read_input(item, copy, settings, sink, listener.progressed)
+        result = reading.read_input(item, copy, attributor.settings, sink, listener.progressed)
     except (TemporaryError, UsageError) as error:  # what it is to be compared with cannot be read: the next run does
         outcome.unanchored, outcome.anchoring = str(error), error.exit_code
         listener.said(f"{item.path}: left for the next run: {error}")

@@ -9,18 +9,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from forwarder.attribute.model import Subject, seconds
+from forwarder.attribute.words import written
 from forwarder.config import Settings
 from forwarder.ecs import changes, scans
-from forwarder.ecs.context import Context, Options, Origin
+from forwarder.ecs.context import Attributed, Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
 from forwarder.errors import InputError
 from forwarder.history import Asset, Change, gone
 from forwarder.intake import Utf8
 from forwarder.ledger import Input, Scan
+from forwarder.nmap.command import asked
 from forwarder.nmap.reader import VERSION, Reader
 from forwarder.nmap.survey import Document, Survey
-from forwarder.nmap.targets import Range, targets
+from forwarder.nmap.targets import Range
 
 CHUNK: Final = 1 << 20
 MAX_NOTES: Final = 20
@@ -91,6 +94,10 @@ class Sink:
     """Takes an asset as it is known now."""
     up: Callable[[str, Range], Iterator[Asset]]
     """Yields the assets of a vantage point in a range of addresses that were up."""
+    attribute: Callable[[Subject], Attributed] = lambda _: Attributed()
+    """Gives who made a scan, as its records are to say it."""
+    claim: Callable[[Subject, str, bytes], object] = lambda *_: None
+    """Takes a scan whose record was added: its event.id and line."""
 
 
 def options(settings: Settings) -> Options:
@@ -175,7 +182,8 @@ def _read_document(
     result.notes.about(document)
     if known and _all_sealed(document, known):
         return
-    context = Context(document, origin, look, document.scan_id)
+    subject = _subject(document, origin)
+    context = Context(document, origin, look, document.scan_id, sink.attribute(subject))
     tally = Tally(known.tally if known else None)
     first, skip = (known.next_host, known.skip) if known else (0, 0)
 
@@ -231,8 +239,23 @@ def _read_document(
     identity, line = scans.record(context, tally, sealed_id, diverges_from)
     sink.add(line)
     progress(document.hosts, 0, before, identity, document.length)
+    sink.claim(subject, identity, line)
     result.records += 1
     result.scans += 1
+
+
+def _subject(document: Document, origin: Origin) -> Subject:
+    """Return what tells who made a scan."""
+    facts = document.run.facts
+    return Subject(
+        document.scan_id,
+        written(facts.get("args", "")),
+        seconds(facts.get("start", "")),
+        seconds(facts.get("finish", "")),
+        origin.sha256,
+        str(Path(origin.path).absolute()) if origin.path else "",
+        origin.uid,
+    )
 
 
 def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[Asset, Change]]:
@@ -241,7 +264,7 @@ def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[
     start = facts.get("start", "")
     if document.cut or facts.get("exit") != "success" or not start:
         return
-    for addresses in targets(facts.get("args", "")):
+    for addresses in asked(facts.get("args", "")):
         for asset in sink.up(context.options.vantage, addresses):
             if asset.scan_id != context.scan_id and asset.time < start:
                 yield gone(asset, context.time["value"], context.scan_id)

@@ -10,7 +10,22 @@ import sys
 from typing import NoReturn
 
 from forwarder import __version__
-from forwarder.cli import adopt, common, deliver, diff, forward, init, keys, prove, pull, rebuild, setup, status, verify
+from forwarder.cli import (
+    adopt,
+    common,
+    deliver,
+    diff,
+    forward,
+    init,
+    keys,
+    prove,
+    pull,
+    rebuild,
+    run,
+    setup,
+    status,
+    verify,
+)
 from forwarder.errors import Exit, ForwarderError
 from forwarder.terminal import complain
 
@@ -40,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nmap-forwarder {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in (init, forward, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup):
+    for command in (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup):
         command.add(commands)
     return root
 

@@ -52,6 +52,18 @@ class Origin:
     """Name of that user on this machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """Who made a scan, as its records say it."""
+
+    scan: dict[str, Any] = field(default_factory=dict)
+    """Members of the scan record, to be merged into it."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """Members of all its other records, written once."""
+    nmap: dict[str, Any] = field(default_factory=dict)
+    """nmap.attribution."""
+
+
 @dataclass(slots=True)
 class Context:
     """One scan in one input, with the parts of records that are the same for all of them."""
@@ -60,6 +72,7 @@ class Context:
     origin: Origin
     options: Options
     scan_id: str
+    who: Attributed = field(default_factory=Attributed)
     ecs: Fragment = field(init=False)
     observer: Fragment = field(init=False)
     scan: Fragment = field(init=False)
@@ -103,4 +116,5 @@ class Context:
         """Return the members that tell the records of a dataset."""
         name = f"nmap.{dataset}"
         stream = {"type": "logs", "dataset": name, "namespace": self.options.namespace}
-        return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs}
+        shared = self.who.shared if dataset != "scan" else {}
+        return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs} | shared

@@ -22,7 +22,7 @@ def line(record: dict[str, Any]) -> bytes:
     """
     data = encode(record)
     while len(data) > MAX_RECORD_BYTES:
-        name = ".".join(_halve_largest(record))
+        name = halve(record)
         truncated = record["nmap"].setdefault("truncated", [])
         if name not in truncated:
             truncated.append(name)
@@ -40,6 +40,11 @@ def opened(value: dict[str, Any] | Fragment) -> dict[str, Any]:
     """Return what `shared` gave as a dict that may be added to."""
     found: dict[str, Any] = loads(encode(value))
     return found
+
+
+def halve(record: dict[str, Any]) -> str:
+    """Cut the largest list or text of a record to its half; return its field."""
+    return ".".join(_halve_largest(record))
 
 
 def _halve_largest(record: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
-from forwarder.ecs import fit
+from forwarder.ecs import attribution, fit
 from forwarder.ecs.context import Context
 from forwarder.ecs.identity import EventId
 from forwarder.ecs.tally import Tally
@@ -76,7 +76,7 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
         result["process"] = {"command_line": args, "name": facts.get("scanner", "nmap")}
     if error := facts.get("error"):
         result["error"] = {"message": error}
-    return identity, fit.line(result)
+    return identity, fit.line(attribution.merged(result, context.who))
 
 
 def _scan(context: Context, facts: dict[str, Any], tally: Tally) -> dict[str, Any]:

@@ -1,88 +1,168 @@
-"""Which addresses an nmap command line asks for, as far as that is certain."""
+"""nmap's target expressions (libnetutil/NetBlock.cc): addresses, octet ranges and lists, netmasks, names."""
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from itertools import islice, product
+from math import prod
+from pathlib import Path
 from typing import Final
-
-VALUED: Final = """
--e -g -p -m -oA -oG -oH -oM -oN -oS -oX -D -M -S --data --data-length --data-string --datadir --dns-servers
---exclude-ports --host-timeout --initial-rtt-timeout --ip-options --max-hostgroup --max-os-tries --max-parallelism
---max-rate --max-retries --max-rtt-timeout --max-scan-delay --min-hostgroup --min-parallelism --min-rate
---min-rtt-timeout --mtu --port-ratio --proxies --scan-delay --scanflags --script --script-args --script-args-file
---script-timeout --servicedb --source-port --spoof-mac --stats-every --stylesheet --top-ports --ttl
---version-intensity --versiondb
-"""
-"""Options whose value is the next argument."""
-TAKE_VALUE: Final = frozenset(VALUED.split())
-ELSEWHERE: Final = ("-iL", "-iR", "--exclude", "--excludefile", "--resume", "-sI", "-b")
-"""Options that bring targets from elsewhere or take some away, or read a value that looks like a target."""
-OCTETS = re.compile(r"(?:\d{1,3}|\d{0,3}-\d{0,3}|\*)(?:\.(?:\d{1,3}|\d{0,3}-\d{0,3}|\*)){3}", re.ASCII)
-"""nmap's octet ranges, without lists; those would make several ranges of each octet."""
-HIGHEST: Final = 255
-MOST: Final = 1000
-"""Ranges that one command line may give; more is not worth looking up."""
 
 Address = IPv4Address | IPv6Address
 Range = tuple[Address, Address]
 
+NUMBER: Final = re.compile(r"(\d{0,4})(?:(-)(\d{0,4}))?", re.ASCII)
+MASK: Final = re.compile(r"\d{1,9}", re.ASCII)
+OCTETS: Final = 4
+FULL: Final = 256
+BITS: Final = {4: 32, 6: 128}
+LIST_BYTES: Final = 4 << 20
+"""Largest list of targets (-iL) that is read."""
 
-def targets(arguments: str) -> list[Range]:
-    """Return the ranges of addresses that a command line asks nmap for.
 
-    Names are left out, and so is everything when an option brings or takes away targets that the command line does
-    not show: then it is not certain that an address was asked for.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The addresses of one expression."""
+
+    count: int
+    """How many; one for a name without a netmask."""
+    name: str = ""
+    """Instead of addresses."""
+    octets: tuple[tuple[int, ...], ...] = ()
+    """The values of each octet of IPv4, in order."""
+    pair: Range | None = None
+    """The range of IPv6."""
+
+    def ranges(self) -> Iterator[Range]:
+        """Yield the ranges of addresses, in order; there may be 16 million of one expression."""
+        if self.pair:
+            yield self.pair
+        if not self.octets:
+            return
+        last = OCTETS - 1
+        while last and len(self.octets[last]) == FULL:
+            last -= 1
+        size = FULL ** (OCTETS - 1 - last)
+        runs = list(_runs(self.octets[last]))
+        for head in product(*self.octets[:last]):
+            base = 0
+            for octet in head:
+                base = base << 8 | octet
+            for low, high in runs:
+                yield (
+                    IPv4Address((base << 8 | low) * size),
+                    IPv4Address((base << 8 | high) * size + size - 1),
+                )
+
+
+def block(expression: str, *, v6: bool = False) -> Block | None:
+    """Return what an expression stands for; None where nmap passes it over.
 
     Args:
-        arguments: the command line, as nmap writes it into its XML.
+        expression: as typed.
+        v6: whether -6 was given; IPv4 and IPv6 cannot be mixed.
     """
+    text, slash, mask = expression.rpartition("/")
+    if not slash:
+        text, bits = expression, -1
+    elif MASK.fullmatch(mask):
+        bits = int(mask)
+    else:
+        return None
+    most = BITS[6 if v6 else 4]
+    bits = bits if 0 <= bits <= most else most
+    if not v6 and (octets := _octets(text)):
+        octets = tuple(_widened(values, bits - 8 * place) for place, values in enumerate(octets))
+        return Block(prod(map(len, octets)), octets=octets)
     try:
-        words = shlex.split(arguments)[1:]
+        address = int(IPv6Address(text))
     except ValueError:
-        return []
-    found: list[Range] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word.startswith(ELSEWHERE):
-            return []
-        elif word.startswith("-"):
-            skip = word in TAKE_VALUE
-        else:
-            found += _ranges(word)
-        if len(found) > MOST:
-            return []
-    return found
+        return Block(1 << (most - bits), name=text)
+    if not v6 or "%" in text:
+        return None
+    first = address >> (most - bits) << (most - bits)
+    count = 1 << (most - bits)
+    return Block(count, pair=(IPv6Address(first), IPv6Address(first + count - 1)))
 
 
-def _ranges(word: str) -> list[Range]:
+def _octets(text: str) -> tuple[tuple[int, ...], ...]:
+    """Return the values of each octet of `10.0.0-3,7.*`, nothing if it is no such expression."""
+    parts = text.split(".")
+    found = []
+    for part in parts:
+        values: set[int] = set()
+        for item in ("-" if part == "*" else part).split(","):
+            match = NUMBER.fullmatch(item)
+            if not item or not match:
+                return ()
+            low, dash, high = match.groups()
+            first = int(low or 0)
+            last = (int(high) if high else FULL - 1) if dash else first
+            if not first <= last < FULL:
+                return ()
+            values.update(range(first, last + 1))
+        found.append(tuple(sorted(values)))
+    return tuple(found) if len(found) == OCTETS else ()
+
+
+def _widened(values: tuple[int, ...], bits: int) -> tuple[int, ...]:
+    """Return the values of an octet and all that a netmask of so many of its bits does not tell from them."""
+    size = 1 << (8 - min(max(bits, 0), 8))
+    starts = sorted({value // size * size for value in values})
+    return tuple(value for start in starts for value in range(start, start + size))
+
+
+def _runs(values: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    first = last = values[0]
+    for value in values[1:]:
+        if value != last + 1:
+            yield first, last
+            first = value
+        last = value
+    yield first, last
+
+
+def listed(path: str, cwd: Path, at: float | None = None, uid: int | None = None) -> tuple[str, ...] | None:
+    """Return the targets in a list (-iL): words, without what follows a #. None where it cannot be told what it held.
+
+    Args:
+        path: as typed; "-" is standard input, which is gone.
+        cwd: that it is relative to.
+        at: seconds since 1970 when nmap was started: a list that changed since is not what nmap read. None: just now.
+        uid: user who started nmap, when we may read more than that user: only a file that this user owns or that all
+            may read is read, so that nobody has us tell what they may not read.
+    """
+    if path == "-" or "\0" in path:
+        return None
     try:
-        if "/" in word:
-            network = ip_network(word, strict=False)
-            return [(network[0], network[-1])]
-        address = ip_address(word)
-    except ValueError:
-        return _octets(word) if OCTETS.fullmatch(word) else []
-    return [(address, address)]
+        descriptor = os.open(cwd / path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        state = os.fstat(descriptor)
+        readable = uid is None or state.st_uid == uid or state.st_mode & stat.S_IROTH
+        changed = at is not None and max(state.st_mtime, state.st_ctime) > at
+        if not stat.S_ISREG(state.st_mode) or not readable or changed or state.st_size > LIST_BYTES:
+            return None
+        try:
+            data = file.read(LIST_BYTES)
+        except OSError:
+            return None
+    lines = (line.partition(b"#")[0] for line in re.split(rb"[\r\n]", data))
+    return tuple(word.decode("utf-8", "surrogateescape") for line in lines for word in line.split())
 
 
-def _octets(word: str) -> list[Range]:
-    """Return the ranges of nmap's `10.0.0-3.1-254`: one for each combination of all octets but the last."""
-    bounds = []
-    for part in word.split("."):
-        low, dash, high = part.partition("-") if part != "*" else ("", "-", "")
-        first = int(low or 0)
-        last = int(high or HIGHEST) if dash else first
-        if first > last or last > HIGHEST:
-            return []
-        bounds.append((first, last))
-    heads = [0]
-    for first, last in bounds[:-1]:
-        heads = [(head << 8) + octet for head in heads for octet in range(first, last + 1)]
-        if len(heads) > MOST:
-            return []
-    first, last = bounds[-1]
-    return [(IPv4Address((head << 8) + first), IPv4Address((head << 8) + last)) for head in heads]
+def addresses(expressions: tuple[str, ...], *, v6: bool, most: int) -> list[Range]:
+    """Return the ranges of the first expressions, so many at most; names have none."""
+    blocks = (found for text in expressions if (found := block(text, v6=v6)))
+    return list(islice((pair for found in blocks for pair in found.ranges()), most))
+
+
+def count(expressions: tuple[str, ...], *, v6: bool) -> int:
+    """Return how many addresses nmap would list for the expressions; a name counts as one."""
+    return sum(found.count for text in expressions if (found := block(text, v6=v6)))

@@ -1,0 +1,176 @@
+"""Scans meet executions: which one made which, and how sure that is.
+
+Exact is only what leaves no choice: the wrapper's own pair of names, the hash of the output that it saw, or the one
+file that the kernel (or the wrapper) saw this command line being told to write at that time. Equal command lines at one
+time are never told apart by a guess; they stay weak, with all that could have been.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from forwarder.attribute.model import WRAPPED, Answer, Known, Subject, seconds, short, words_of
+from forwarder.audit.interface import STRONG, Execution
+
+BEFORE: Final = 1.0
+"""Seconds that a scan may begin before its execve: nmap cuts its times to whole seconds."""
+CLOSE: Final = 2.0
+"""Seconds within which nmap usually writes down its start,"""
+AFTER: Final = 10.0
+"""and within which it does when it reads long lists first."""
+SKEW: Final = 300.0
+"""Seconds by which the clock of another machine, or one that was set meanwhile, may be off."""
+LATE: Final = 5.0
+"""Seconds between a scan's finish and the end of its process."""
+MAX_CANDIDATES: Final = 10
+"""Executions that a weak answer names; the number of all is told."""
+PROVEN, NEAR, LIKELY, POSSIBLE = 4, 3, 2, 1
+"""How well a scan and an execution fit."""
+TOOLS: Final = frozenset({"nmap", "masscan", ""})
+"""Programs that write XML which is read as a scan; the empty name is one that the evidence does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One execution that may have made one scan."""
+
+    scan_id: str
+    entity_id: str
+    tier: int
+    reasons: tuple[str, ...]
+
+
+def assign(subjects: Iterable[Subject], executions: Iterable[Known], host: str) -> dict[str, Answer]:
+    """Return who made each of some scans.
+
+    Args:
+        subjects: scans of about one time, all that are not settled.
+        executions: all executions of about that time that made no settled scan.
+        host: name of the machine that the scans' files are on.
+
+    Returns:
+        An answer for each scan_id.
+    """
+    scans, runs = list(subjects), list(executions)
+    pairs = [pair for scan in scans for run in runs if (pair := compare(scan, run, host))]
+    pairs = _doubted(pairs, runs)
+    answers: dict[str, Answer] = {}
+    taken: set[str] = set()
+    for tier, confidence in ((PROVEN, "exact"), (NEAR, "strong"), (LIKELY, "strong")):
+        left = [pair for pair in pairs if pair.scan_id not in answers and pair.entity_id not in taken]
+        fitting = [pair for pair in left if pair.tier >= tier]
+        if tier != PROVEN:
+            fitting = _of_owner(fitting, scans, runs)
+        for pair in _only(fitting):
+            answers[pair.scan_id] = Answer(confidence, pair.reasons, (pair.entity_id,), 1)
+            taken.add(pair.entity_id)
+    left = [pair for pair in pairs if pair.entity_id not in taken]
+    for scan in scans:
+        if scan.scan_id not in answers:
+            answers[scan.scan_id] = _weak([pair for pair in left if pair.scan_id == scan.scan_id])
+    return answers
+
+
+def _doubted(pairs: list[Pair], runs: list[Known]) -> list[Pair]:
+    """Take back the proof by a path where another execution of that time may have written to the same path."""
+    nowhere = {run.entity_id for run in runs if not outputs(run)}
+    rivals = Counter(pair.scan_id for pair in pairs if pair.tier >= LIKELY and pair.entity_id in nowhere)
+    return [
+        replace(pair, tier=NEAR)
+        if pair.tier == PROVEN and "output-path" in pair.reasons and rivals[pair.scan_id]
+        else pair
+        for pair in pairs
+    ]
+
+
+def _only(pairs: list[Pair]) -> list[Pair]:
+    """Return the pairs whose scan has no other execution and whose execution has no other scan."""
+    scans, runs = Counter(pair.scan_id for pair in pairs), Counter(pair.entity_id for pair in pairs)
+    return [pair for pair in pairs if scans[pair.scan_id] == 1 == runs[pair.entity_id]]
+
+
+def _of_owner(pairs: list[Pair], scans: list[Subject], runs: list[Known]) -> list[Pair]:
+    """Leave out executions of others than the file's owner, where one of the same time is that owner's."""
+    owners = {scan.scan_id: scan.uid for scan in scans}
+    users = {run.entity_id: run.whole.effective.id for run in runs}
+    own = {pair for pair in pairs if owners[pair.scan_id] == users[pair.entity_id] != ""}
+    having = {pair.scan_id for pair in own}
+    return [pair for pair in pairs if pair in own or pair.scan_id not in having]
+
+
+def _weak(pairs: list[Pair]) -> Answer:
+    """Return what may be, of executions that nothing tells apart; likelier ones leave no room for others."""
+    best = max((pair.tier for pair in pairs), default=0)
+    found = sorted((pair for pair in pairs if pair.tier == best), key=lambda pair: pair.entity_id)
+    if not found:
+        return Answer("none", ("no execution fits",))
+    reasons = tuple(dict.fromkeys(reason for pair in found for reason in pair.reasons))
+    if len(found) > 1:
+        reasons += ("several executions fit",)
+    elif best > POSSIBLE:
+        reasons += ("several scans fit",)
+    return Answer("weak", reasons, tuple(pair.entity_id for pair in found[:MAX_CANDIDATES]), len(found))
+
+
+def compare(scan: Subject, run: Known, host: str) -> Pair | None:
+    """Return how well a scan and an execution fit, None if they do not.
+
+    Args:
+        scan: the scan.
+        run: the execution.
+        host: name of the machine that the scan's file is on.
+    """
+    whole = run.whole
+    if whole.tool not in TOOLS or whole.policy_action == "refused":
+        return None
+    start, wrapped = seconds(whole.start), [part for part in run.parts if part.source in WRAPPED]
+    lag = scan.start - start if scan.start is not None and start is not None else None
+    if scan.spool_id and scan.spool_id in {part.identity for part in wrapped}:
+        return Pair(scan.scan_id, run.entity_id, PROVEN, ("spool",))
+    hashed = bool(scan.sha256) and any(output.sha256 == scan.sha256 for part in wrapped for output in part.outputs)
+    if hashed and lag is not None and -BEFORE <= lag <= AFTER:  # else an older output that it did not write
+        return Pair(scan.scan_id, run.entity_id, PROVEN, ("output-hash", "time"))
+    alike = bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
+    path = bool(scan.path) and scan.path in outputs(run)
+    if not alike and (scan.words or not path):
+        return None
+    reasons = _reasons(alike=alike, path=path, user=scan.uid not in {"", "0"} and scan.uid == whole.effective.id)
+    if lag is None:
+        return Pair(scan.scan_id, run.entity_id, POSSIBLE, (*reasons, "no time"))
+    local = bool(whole.host) and short(whole.host) == short(host)
+    if local:
+        reasons += ("host",)
+    if abs(lag) > SKEW or (local and _over(scan, whole)):
+        return None
+    if not -BEFORE <= lag <= AFTER:
+        return Pair(scan.scan_id, run.entity_id, POSSIBLE, (*reasons, "clock off"))
+    tier = POSSIBLE
+    if set(run.sources) & STRONG:
+        tier = LIKELY if lag > CLOSE else PROVEN if alike and path and local else NEAR
+    return Pair(scan.scan_id, run.entity_id, tier, (*reasons, "time"))
+
+
+def _reasons(**found: bool) -> tuple[str, ...]:
+    names = {"alike": "arguments", "path": "output-path", "user": "user"}
+    return tuple(names[name] for name, is_so in found.items() if is_so)
+
+
+def outputs(run: Known) -> set[str]:
+    """Return the absolute paths that an execution was told to write XML to."""
+    return {path for part in run.parts for path in _outputs(part)}
+
+
+def _outputs(part: Execution) -> Iterable[str]:
+    for output in part.outputs:
+        if output.format == "xml" and (output.path.startswith("/") or part.cwd):
+            yield os.path.normpath(os.path.join(part.cwd, output.path))  # noqa: PTH118
+
+
+def _over(scan: Subject, whole: Execution) -> bool:
+    """Tell whether a process was over before the scan was, by one clock."""
+    end = seconds(whole.end)
+    return end is not None and scan.finish is not None and end < scan.finish - LATE

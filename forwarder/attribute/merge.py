@@ -1,0 +1,84 @@
+"""Several sightings of one execution: the wrapper's, the kernel's, sudo's, the shell's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from forwarder.attribute.model import Known, seconds, short, words_of
+from forwarder.audit.interface import STRONG, Execution
+
+SAME: Final = 2.0
+"""Seconds by which two records of one execve, with its process id, may differ."""
+DESCENT: Final = 30.0
+"""Seconds that may pass between a wrapper's (or sudo's) start and that of the program it calls; sudo may ask for a
+password, which it does before it logs."""
+TOLD: Final = 5.0
+"""Seconds by which sudo's log or a shell's history may differ from the kernel's."""
+CUT: Final = "arguments cut"
+"""Problem of evidence whose command line is not whole."""
+
+
+def find(part: Execution, candidates: Iterable[Known]) -> Known | None:
+    """Return the execution that a new sighting belongs to; None if it is of one that was not seen before.
+
+    Args:
+        part: the sighting.
+        candidates: executions of about that time.
+    """
+    best: tuple[float, Known] | None = None
+    for item in candidates:
+        distances = [distance for other in item.parts if (distance := _distance(part, other)) is not None]
+        if distances and not _taken(part, item) and (best is None or min(distances) < best[0]):
+            best = min(distances), item
+    return best[1] if best else None
+
+
+def _taken(part: Execution, item: Known) -> bool:
+    """Tell whether a source that writes one line for each execution has written it already."""
+    if part.source in STRONG:
+        return False
+    return any(other.source == part.source and other.identity != part.identity for other in item.parts)
+
+
+def _distance(part: Execution, other: Execution) -> float | None:
+    """Return the seconds between two sightings of one execution; None if they are of two."""
+    if short(part.host) and short(other.host) and short(part.host) != short(other.host):
+        return None
+    if part.source == other.source and part.identity == other.identity:
+        return 0.0
+    alike = words_of(part) == words_of(other)
+    first, second = seconds(part.start), seconds(other.start)
+    apart = abs(first - second) if first is not None and second is not None else None
+    if part.pid > 0 and other.pid > 0 and apart is not None:
+        if part.pid == other.pid and apart <= SAME and (alike or CUT in part.problems or CUT in other.problems):
+            return apart
+        if alike and apart <= DESCENT and (_calls(part, other) or _calls(other, part)):
+            return apart
+    if part.source in STRONG and other.source in STRONG:
+        return None
+    if not alike or not _same_user(part, other):
+        return None
+    if apart is None:  # a history without times: of the same user and words, the nearest is as good as any
+        return float("inf")
+    return apart if apart <= TOLD else None
+
+
+def _calls(parent: Execution, child: Execution) -> bool:
+    """Tell whether one process is the other's parent, and began no later (but for the clocks' grain)."""
+    first, second = seconds(parent.start), seconds(child.start)
+    return parent.pid == child.ppid and first is not None and second is not None and second >= first - 1
+
+
+def _same_user(part: Execution, other: Execution) -> bool:
+    """Tell whether two sightings can be of one user; where one names none, they can."""
+    ours, theirs = _users(part), _users(other)
+    return not ours or not theirs or bool(ours & theirs)
+
+
+def _users(part: Execution) -> set[str]:
+    """Return who called: sudo's caller or the login user before the user whose rights were used."""
+    if part.sudo_user:
+        return {part.sudo_user}
+    login = {part.login.name, part.login.id} - {""}
+    return login or {part.real.name, part.real.id} - {""}

@@ -1,0 +1,197 @@
+"""An entry of the spool, as its JSON tells it, made an Execution: whatever is no such thing is refused with a reason.
+
+The text was written by the user's own process, so he may have made all of it up. Who he is, the caller knows from the
+file system; what an ordinary user claims to be beyond that is kept, and said to be claimed.
+"""
+
+from __future__ import annotations
+
+import json
+import pwd
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from forwarder.audit.interface import Execution, Output, User
+
+VERSION: Final = 1
+MOST_WORDS: Final = 1 << 17
+"""Items of a list: more words than Linux gives a program's command line in most configurations."""
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
+ADDRESS: Final = re.compile(r"[0-9a-fA-F.:]{2,64}(%[\w.-]{1,16})?", re.ASCII)
+HASH: Final = re.compile(r"([0-9a-f]{64})?")
+SIGNAL: Final = re.compile(r"(SIG[A-Z0-9+-]{1,12}|[0-9]{1,3})?")
+NUMBER: Final = re.compile(r"[0-9]{0,10}")
+STATES: Final = frozenset({"", "present", "missing", "discarded", "unreadable"})
+SOURCES: Final = frozenset({"run", "shim"})
+ACTIONS: Final = frozenset({"", "allowed", "flagged", "refused"})
+TEXTS: Final = (
+    *("start", "end", "host", "cwd", "executable", "sudo_user", "terminal", "session", "remote_ip"),
+    *("parent_executable", "parent_command_line", "title", "signal", "reason", "ticket", "sha256"),
+    *("container_id", "container_runtime", "pod", "namespace", "policy_action"),
+)
+LISTS: Final = ("environment", "container_marks", "policy_reasons", "problems")
+CLAIMED_LOGIN: Final = "login user only claimed"
+CLAIMED_EFFECTIVE: Final = "effective user only claimed"
+CLAIMED_SUDO: Final = "sudo's caller only claimed"
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(TIME.fullmatch(text) and datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+FORMS: Final[dict[str, Callable[[str], object]]] = {
+    "start": lambda text: not text or _is_time(text),
+    "end": lambda text: not text or _is_time(text),
+    "remote_ip": lambda text: not text or ADDRESS.fullmatch(text),
+    "sha256": HASH.fullmatch,
+    "signal": SIGNAL.fullmatch,
+    "session": NUMBER.fullmatch,
+    "policy_action": ACTIONS.__contains__,
+}
+"""What the texts must look like that are not free."""
+
+
+class EntryError(ValueError):
+    """A text is no entry; says why in words of ours alone."""
+
+
+def parse(raw: bytes, identity: str, uid: int) -> Execution:
+    """Return what an entry says.
+
+    Args:
+        raw: a JSON object: version (of this form), id, and members of `audit.interface.Execution`, whose `version` is
+            `tool_version` here. Members that we do not know are left in `raw`, which is sealed whole.
+        identity: what the file's name says that it is.
+        uid: owner of the file.
+
+    Raises:
+        EntryError: it is not one, or says that it is another's.
+    """
+    try:
+        said = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise EntryError("no JSON") from None
+    if not isinstance(said, dict):
+        raise EntryError("no JSON object")
+    if said.get("version") is not VERSION and said.get("version") != VERSION:
+        raise EntryError("a version that is not known")
+    if said.get("id") != identity or said.get("identity", identity) != identity:
+        raise EntryError("not the id of its name")
+    source = _text(said, "source")
+    if source not in SOURCES:
+        raise EntryError("source is neither run nor shim")
+    argv = _texts(said, "argv")
+    if not argv:
+        raise EntryError("argv is missing")
+    execution = Execution(source=source, identity=identity, argv=argv, raw=raw)
+    for name in TEXTS:
+        setattr(execution, name, _text(said, name))
+    execution.version = _text(said, "tool_version")
+    for name in LISTS:
+        setattr(execution, name, _texts(said, name))
+    execution.pid, execution.ppid = _integer(said, "pid", -1), _integer(said, "ppid", -1)
+    execution.exit_code = _integer(said, "exit_code", 0, 255) if said.get("exit_code") is not None else None
+    execution.interactive = _boolean(said, "interactive")
+    execution.outputs = tuple(_output(item) for item in _list(said, "outputs"))
+    if not execution.start:
+        raise EntryError("start is missing")
+    _set_users(execution, said, uid)
+    return execution
+
+
+def wrapper(raw: bytes) -> int:
+    """Return the process id of the wrapper that wrote an entry which `parse` takes, -1 if it does not say."""
+    try:
+        return _integer(json.loads(raw), "wrapper_pid", -1)
+    except EntryError:
+        return -1
+
+
+def _set_users(execution: Execution, said: dict[str, Any], uid: int) -> None:
+    """Take who the user is from the file's owner; keep what he says beyond that, marked unless he is root."""
+    login, real, effective = (_user(said, name) for name in ("login", "real", "effective"))
+    if real.id not in {"", str(uid)}:
+        raise EntryError("the real user that it claims does not own it")
+    execution.login, execution.real, execution.effective = login, User(str(uid), name_of(uid)), effective
+    if uid == 0:
+        return
+    for user in (login, effective):
+        user.name = name_of(int(user.id)) if user.id else ""
+    claims = (
+        (login.id not in {"", str(uid)}, CLAIMED_LOGIN),
+        (effective.id not in {"", str(uid)}, CLAIMED_EFFECTIVE),
+        (execution.sudo_user != "", CLAIMED_SUDO),
+    )
+    execution.problems += tuple(problem for claimed, problem in claims if claimed)
+
+
+def name_of(uid: int) -> str:
+    """Return a user's name on this machine, empty if there is none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return ""
+
+
+def _checked(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise EntryError(f"{name} is no text")
+    if "\0" in value:
+        raise EntryError(f"{name} has a NUL in it")
+    return value
+
+
+def _text(said: dict[str, Any], name: str) -> str:
+    value = _checked(said.get(name, ""), name)
+    if name in FORMS and not FORMS[name](value):
+        raise EntryError(f"{name} is not of its form")
+    return value
+
+
+def _list(said: dict[str, Any], name: str) -> list[Any]:
+    value = said.get(name, [])
+    if not isinstance(value, list) or len(value) > MOST_WORDS:
+        raise EntryError(f"{name} is no list, or too long")
+    return value
+
+
+def _texts(said: dict[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(_checked(item, name) for item in _list(said, name))
+
+
+def _integer(said: dict[str, Any], name: str, least: int, most: int = (1 << 31) - 1) -> int:
+    value = said.get(name, least)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise EntryError(f"{name} is no number, or out of bounds")
+    return value
+
+
+def _boolean(said: dict[str, Any], name: str) -> bool | None:
+    value = said.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise EntryError(f"{name} is neither true nor false")
+    return value
+
+
+def _user(said: dict[str, Any], name: str) -> User:
+    value = said.get(name, {})
+    if not isinstance(value, dict):
+        raise EntryError(f"{name} is no user")
+    number = _checked(value.get("id", ""), name)
+    if not NUMBER.fullmatch(number):
+        raise EntryError(f"{name} is no user's number")
+    return User(number, _checked(value.get("name", ""), name))
+
+
+def _output(value: Any) -> Output:
+    if not isinstance(value, dict):
+        raise EntryError("outputs is no list of outputs")
+    texts = {name: _checked(value.get(name, ""), f"outputs {name}") for name in ("path", "format", "state", "sha256")}
+    if not HASH.fullmatch(texts["sha256"]) or texts["state"] not in STATES:
+        raise EntryError("outputs has a hash or a state that is none")
+    return Output(**texts, size=_integer(value, "size", -1, (1 << 63) - 1))

@@ -1,0 +1,217 @@
+"""The ledger's tables of executions and of what they have to do with scans; see attribute/."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from forwarder.attribute.model import Answer, Claim, Known, Subject, from_json, seconds, to_json
+
+if TYPE_CHECKING:
+    from forwarder.ledger import Input, Ledger
+    from forwarder.positions import Progress
+
+OPEN: Final = "waiting"
+"""nmap.attribution.output of an execution whose output may still come."""
+COLUMNS: Final = "entity_id, record_id, output, scans, deadline, facts"
+
+
+class Executions:
+    """Executions by entity_id, each with all that was seen of it.
+
+    Args:
+        db: the ledger's database.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def put(self, items: Iterable[Known]) -> None:
+        """Remember executions."""
+        for item in items:
+            row = (item.entity_id, item.record_id, item.output, " ".join(item.scans), item.deadline)
+            start = seconds(item.whole.start)
+            facts = orjson.dumps(to_json(item))
+            self._db.execute(
+                "INSERT OR REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, start, item.words, facts)
+            )
+            rows = ((proof, item.entity_id) for proof in item.proofs)
+            self._db.executemany("INSERT OR IGNORE INTO execution_proof VALUES (?, ?)", rows)
+
+    def add_sightings(self, found: Iterable[tuple[str, str]]) -> None:
+        """Remember evidence by the event.id of its record, with its entity_id; it is never taken for new again."""
+        self._db.executemany("INSERT OR REPLACE INTO sighting VALUES (?, ?)", found)
+
+    def sighted(self, key: str) -> bool:
+        """Tell whether evidence was taken already."""
+        return self._db.execute("SELECT 1 FROM sighting WHERE key = ?", (key,)).fetchone() is not None
+
+    def get(self, entity_id: str) -> Known | None:
+        """Return an execution."""
+        return next(self._some("entity_id = ?", entity_id), None)
+
+    def like(self, words: str, first: float, last: float, most: int) -> Iterator[Known]:
+        """Yield executions of a command line that began in a time (seconds since 1970), or nobody knows when."""
+        yield from self._some("words = ? AND start BETWEEN ? AND ? LIMIT ?", words, first, last, most)
+        yield from self._some("words = ? AND start IS NULL LIMIT ?", words, most)
+
+    def between(self, first: float, last: float, most: int) -> Iterator[Known]:
+        """Yield executions that began in a time, in seconds since 1970."""
+        return self._some("start BETWEEN ? AND ? LIMIT ?", first, last, most)
+
+    def proven(self, proof: str) -> Iterator[Known]:
+        """Yield the executions that left an output of that SHA-256, or have that id in the spool."""
+        return self._some("entity_id IN (SELECT entity_id FROM execution_proof WHERE proof = ?)", proof)
+
+    def overdue(self, now: float, most: int) -> list[Known]:
+        """Return some executions that wait for an output no longer."""
+        return list(self._some("output = ? AND deadline <= ? ORDER BY deadline LIMIT ?", OPEN, now, most))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many executions there are, by nmap.attribution.output."""
+        return dict(self._db.execute("SELECT output, count(*) FROM execution GROUP BY output").fetchall())
+
+    def _some(self, where: str, *values: object) -> Iterator[Known]:
+        query = f"SELECT {COLUMNS} FROM execution WHERE {where}"  # noqa: S608 - our own words
+        for entity_id, record_id, output, scans, deadline, facts in self._db.execute(query, values).fetchall():
+            parts = [from_json(part) for part in orjson.loads(facts)["parts"]]
+            yield Known(entity_id, parts, record_id, output, tuple(scans.split()), deadline)
+
+
+class Claims:
+    """Who made which scan, as the newest record of the scan says.
+
+    Args:
+        db: the ledger's database.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def put(self, claims: Iterable[Claim]) -> None:
+        """Remember claims."""
+        for claim in claims:
+            subject, answer = claim.subject, claim.answer
+            values = orjson.dumps({"subject": subject, "answer": answer, "summary": claim.summary})
+            row = (subject.scan_id, subject.start, subject.words, subject.sha256, claim.record_id, claim.status)
+            more = (claim.deadline, answer.confidence, values)
+            self._db.execute("INSERT OR REPLACE INTO claim VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *more))
+
+    def get(self, scan_id: str) -> Claim | None:
+        """Return the claim of a scan."""
+        return next(self._some("scan_id = ?", scan_id), None)
+
+    def like(self, words: str, first: float, last: float, most: int) -> Iterator[Claim]:
+        """Yield the claims of scans of a command line that began in a time, in seconds since 1970."""
+        return self._some("words = ? AND start BETWEEN ? AND ? LIMIT ?", words, first, last, most)
+
+    def with_file(self, sha256: str) -> Iterator[Claim]:
+        """Yield the claims of scans that were read from a file of that hash."""
+        return self._some("sha256 = ? LIMIT 1000", sha256)
+
+    def overdue(self, now: float, most: int) -> list[Claim]:
+        """Return some claims that are pending although their time is over."""
+        return list(self._some("status = 'pending' AND deadline <= ? ORDER BY deadline LIMIT ?", now, most))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many scans there are, by status and confidence: `pending none`, `final exact`, …"""
+        rows = self._db.execute("SELECT status || ' ' || confidence AS how, count(*) FROM claim GROUP BY how")
+        return dict(rows.fetchall())
+
+    def _some(self, where: str, *values: object) -> Iterator[Claim]:
+        query = f"SELECT record_id, status, deadline, facts FROM claim WHERE {where}"  # noqa: S608 - our own words
+        for record_id, status, deadline, facts in self._db.execute(query, values).fetchall():
+            found = orjson.loads(facts)
+            answer = found["answer"]
+            answer |= {name: tuple(answer[name]) for name in ("reasons", "executions")}
+            subject = Subject(**found["subject"])
+            yield Claim(subject, Answer(**answer), record_id, status, deadline, found["summary"])
+
+
+class Pending:
+    """Executions and claims as they are with the records added so far; the ledger has them once those are sealed.
+
+    Args:
+        ledger: the ledger.
+    """
+
+    MOST: Final = 1000
+    """Executions or scans that are looked at for one; of more of one command line in minutes, some stay unknown."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.executions: dict[str, Known] = {}
+        self._by_words: defaultdict[str, dict[str, Known]] = defaultdict(dict)
+        self.claims: dict[str, Claim] = {}
+        self.sightings: dict[str, str] = {}
+        """Evidence → execution."""
+        self.inputs: list[Input] = []
+        """Evidence that records refer to."""
+        self.progress: list[Progress] = []
+        """How far logs are read."""
+
+    def save(self) -> None:
+        """Have the ledger remember; called in the transaction that promises the records."""
+        ledger = self._ledger
+        ledger.executions.put(self.executions.values())
+        ledger.executions.add_sightings(self.sightings.items())
+        ledger.claims.put(self.claims.values())
+        for item in self.inputs:
+            if ledger.input(item.raw_sha256) is None:
+                ledger.add_input(item)
+        ledger.positions.save(self.progress)
+        self.executions, self.claims, self.sightings, self.inputs, self.progress = {}, {}, {}, [], []
+        self._by_words.clear()
+
+    def put(self, item: Known) -> None:
+        """Say what is known of an execution with the records added so far."""
+        self.executions[item.entity_id] = item
+        self._by_words[item.words][item.entity_id] = item
+
+    def sighted(self, key: str) -> bool:
+        """Tell whether evidence was taken already."""
+        return key in self.sightings or self._ledger.executions.sighted(key)
+
+    def execution(self, entity_id: str) -> Known | None:
+        """Return an execution."""
+        return self.executions.get(entity_id) or self._ledger.executions.get(entity_id)
+
+    def claim(self, scan_id: str) -> Claim | None:
+        """Return the claim of a scan."""
+        return self.claims.get(scan_id) or self._ledger.claims.get(scan_id)
+
+    def runs(self, words: str, first: float, last: float) -> list[Known]:
+        """Return the executions of a command line, or of any if there is none, that began in a time."""
+        table = self._ledger.executions
+        found = table.like(words, first, last, self.MOST) if words else table.between(first, last, self.MOST)
+        known = {item.entity_id: self.executions.get(item.entity_id, item) for item in found}
+        known |= self._by_words[words] if words else self.executions
+        return [item for item in known.values() if _fits(words, item.words, seconds(item.whole.start), first, last)]
+
+    def proven(self, proof: str) -> list[Known]:
+        """Return the executions that left an output of that SHA-256, or have that id in the spool."""
+        known = {item.entity_id: item for item in self._ledger.executions.proven(proof)} | self.executions
+        return [item for item in known.values() if proof in item.proofs]
+
+    def rivals(self, words: str, first: float, last: float) -> list[Claim]:
+        """Return the claims of scans of a command line that began in a time."""
+        found = self._ledger.claims.like(words, first, last, self.MOST)
+        known = {claim.subject.scan_id: claim for claim in found} | self.claims
+        return [
+            claim
+            for claim in known.values()
+            if claim.subject.words == words and claim.subject.start is not None and first <= claim.subject.start <= last
+        ]
+
+    def of_file(self, sha256: str) -> list[Claim]:
+        """Return the claims of scans that were read from a file of that hash."""
+        known = {claim.subject.scan_id: claim for claim in self._ledger.claims.with_file(sha256)} | self.claims
+        return [claim for claim in known.values() if claim.subject.sha256 == sha256]
+
+
+def _fits(wanted: str, words: str, start: float | None, first: float, last: float) -> bool:
+    return (not wanted or words == wanted) and (first <= start <= last if start is not None else bool(wanted))

@@ -1,0 +1,143 @@
+"""What --script asks for: names, globs, categories, paths, joined by and, or, not (nse_main.lua, chosen scripts)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+from forwarder.nmap.categories import CATEGORIES, table
+
+Scripts = Mapping[str, frozenset[str]]
+"""Categories by script."""
+PLACES: Final = ("/usr/share/nmap", "/usr/local/share/nmap")
+DATABASE_BYTES: Final = 4 << 20
+ENTRY: Final = re.compile(r'filename\s*=\s*"([^"]+?)(?:\.nse)?"\s*,\s*categories\s*=\s*\{([^}]*)\}')
+TOKEN: Final = re.compile(r"[()]|[^\s()]+")
+DEEPEST: Final = 50
+"""Brackets within brackets that are followed."""
+FILES: Final = "files"
+"""Said in place of a category of scripts that are named by their path: nmap's table does not know them."""
+
+Test = Callable[[str, frozenset[str]], bool]
+
+
+def installed(datadir: str = "") -> Scripts:
+    """Return the scripts of the nmap on this machine, from its script.db; those we know of where there is none.
+
+    Args:
+        datadir: value of --datadir; else NMAPDIR and the usual places are looked at.
+    """
+    for place in (datadir, os.environ.get("NMAPDIR", ""), *PLACES):
+        path = Path(place) / "scripts" / "script.db"
+        try:
+            if place and path.is_file() and path.stat().st_size <= DATABASE_BYTES:
+                text = path.read_text(encoding="utf-8", errors="replace")
+                return {
+                    name.rpartition("/")[2]: frozenset(re.findall(r'"([^"]+)"', found))
+                    for name, found in ENTRY.findall(text)
+                }
+        except (OSError, ValueError):
+            continue
+    return table()
+
+
+def rules(value: str) -> list[str]:
+    """Return the rules of one --script; each may be an expression."""
+    return [rule for part in value.split(",") if (rule := part.strip())]
+
+
+def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
+    """Return the categories that rules name, and those of the scripts that they name and do not rule out.
+
+    Args:
+        wanted: rules.
+        scripts: all scripts; None: those of `categories.TABLE`, so that the answer is the same on every machine.
+    """
+    found: set[str] = set()
+    known = table() if scripts is None else scripts
+    for rule in wanted:
+        words = TOKEN.findall(rule.removeprefix("+"))
+        if [word.lower() for word in words] == ["all"]:
+            return {"all", *CATEGORIES}
+        if len(words) == 1 and (single := _single(words[0], known)):
+            found |= single
+        elif words:
+            found |= _expression(words, known)
+    return found
+
+
+def _single(word: str, known: Scripts) -> set[str]:
+    """Return the categories that a word alone asks for; nothing where it has to be tried on all scripts."""
+    if word.lower() in CATEGORIES:
+        return {word.lower()}
+    name = word.removesuffix(".nse")
+    if "/" in word:
+        return {FILES}
+    return set(known.get(name, ()))
+
+
+def _expression(words: list[str], known: Scripts) -> set[str]:
+    parser = _Parser(words)
+    test = parser.expression(0)
+    named = set(parser.categories)
+    if test is None or parser.end:
+        return named
+    found = set(named)
+    for name, those in known.items():
+        if test(name, those) and (not named or any(fnmatchcase(name, glob) for glob in parser.globs)):
+            found |= those
+    return found
+
+
+class _Parser:
+    """Turns the words of an expression into a test of one script; `and` binds as in nmap: to all that follows."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words: Iterator[str] = iter(words)
+        self.categories: list[str] = []
+        """Those that are asked for, not ruled out."""
+        self.globs: list[str] = []
+        self.end = ""
+        """The word that ended the last expression; empty at the end."""
+
+    def expression(self, depth: int, *, wanted: bool = True) -> Test | None:
+        """Return the test of the words up to the end or a closing bracket; None where they make no sense."""
+        left = self._value(depth, wanted=wanted)
+        if left is None:
+            return None
+        word = next(self.words, "")
+        if word.lower() not in {"and", "or"}:
+            self.end = word
+            return left
+        right = self.expression(depth + 1, wanted=wanted) if depth < DEEPEST else None
+        if right is None:
+            return None
+        if word.lower() == "and":
+            return lambda name, those: left(name, those) and right(name, those)
+        return lambda name, those: left(name, those) or right(name, those)
+
+    def _value(self, depth: int, *, wanted: bool) -> Test | None:
+        word = next(self.words, "")
+        if depth > DEEPEST or word in {"", ")"}:
+            return None
+        if word == "(":
+            inner = self.expression(depth + 1, wanted=wanted)
+            return inner if self.end == ")" else None
+        lower = word.lower()
+        if lower == "not":
+            negated = self._value(depth + 1, wanted=not wanted)
+            return negated and (lambda name, those: not negated(name, those))
+        if lower in {"true", "false"}:
+            return lambda _name, _those: lower == "true"
+        if lower in CATEGORIES:
+            if wanted:
+                self.categories.append(lower)
+            return lambda _name, those: lower == "all" or lower in those
+        glob = word.removesuffix(".nse").replace("[", "[[]").replace("?", "[?]")
+        if wanted:
+            self.globs.append(glob)
+        return lambda name, _those: fnmatchcase(name, glob)

@@ -1,0 +1,261 @@
+"""What analysts rely on: who made a scan is found, now or later, and nothing is lost or told twice."""
+
+import json
+import os
+import pwd
+import secrets
+import time
+from datetime import UTC, datetime
+
+import pytest
+from conftest import host, scan
+
+from forwarder import gathering, spool
+from forwarder.audit.interface import Execution, Output, User, facts
+from forwarder.ecs.check import problems
+
+ARGV = ("nmap", "-sS", "-oX", "x", "10.0.0.0/16")
+START = 1700000000
+
+
+def moment(seconds):
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z"
+
+
+def seen(n=0, start=START, **members):
+    """An execution as the kernel's log tells of it."""
+    values = {
+        "source": "auditd",
+        "identity": f"{start}.100:{n}",
+        "argv": ARGV,
+        "start": moment(start + 0.1),
+        "host": "scanner1",
+        "cwd": "/home/alice",
+        "executable": "/usr/bin/nmap",
+        "pid": 4000 + n,
+        "ppid": 300,
+        "login": User("1000", "alice"),
+        "real": User("1000", "alice"),
+        "effective": User("0", "root"),
+        "log_path": "/var/log/audit/audit.log",
+        "log_offset": 100 * n,
+        "raw": b"type=EXECVE msg=audit(%d.100:%d): argc=5\n" % (start, n),
+    }
+    return Execution(**values | members)
+
+
+@pytest.fixture
+def log(monkeypatch):
+    """A log of executions; what reads real ones is tested in tests/audit."""
+    evidence = []
+
+    class Logs:
+        def __init__(self, *_):
+            pass
+
+        def __iter__(self):
+            return iter(evidence)
+
+        def progress(self):
+            return []
+
+    monkeypatch.setattr(gathering, "Logs", Logs)
+    return evidence
+
+
+@pytest.fixture
+def audited(forwarder, log):
+    forwarder.flags["audit_sources"] = "auditd:/var/log/audit/audit.log"
+    return forwarder
+
+
+def sound(forwarder):
+    """Nothing sealed is wrong: each record keeps to the table and has an id of its own."""
+    records = forwarder.records()
+    assert [problem for record in records for problem in problems(record)] == []
+    ids = [record["event"]["id"] for record in records]
+    assert len(set(ids)) == len(ids)
+    assert not forwarder.verify().findings
+
+
+def test_without_evidence_nobody_is_named_and_nothing_is_waited_for(forwarder):
+    forwarder.forward(forwarder.write("a.xml", scan(1)))
+    (record,) = forwarder.records("scan")
+    assert record["nmap"]["attribution"] == {
+        "confidence": "none",
+        "reason": ["no evidence configured"],
+        "status": "final",
+    }
+    assert not forwarder.records("audit")
+    sound(forwarder)
+
+
+def test_an_execution_and_its_scan_meet(audited, log):
+    log.append(seen(ticket="SEC-7", reason="inventory"))
+    outcome = audited.forward(audited.write("a.xml", scan(2)))
+    assert outcome.executions == 1
+    (record,) = audited.records("scan")
+    assert record["nmap"]["attribution"]["confidence"] == "strong"
+    assert record["nmap"]["attribution"]["status"] == "final"
+    assert record["nmap"]["attribution"]["output"] == "met"
+    assert record["user"] == {"id": "1000", "name": "alice", "effective": {"id": "0", "name": "root"}}
+    assert record["labels"] == {"ticket": "SEC-7"}
+    assert record["event"]["reason"] == "inventory"
+    for dataset in ("host", "port"):
+        assert {json.dumps(r["user"]) for r in audited.records(dataset)} == {'{"name": "alice"}'}
+        assert {r["labels"]["ticket"] for r in audited.records(dataset)} == {"SEC-7"}
+    first, second = audited.records("audit")
+    assert first["event"]["action"] == "nmap-executed"
+    assert first["nmap"]["attribution"] == {"status": "pending", "output": "waiting"}
+    assert second["event"]["action"] == "evidence-linked"
+    assert second["nmap"]["scan"]["id"] == record["nmap"]["scan"]["id"]
+    assert second["nmap"]["attribution"]["supersedes"] == first["event"]["id"]
+    assert record["nmap"]["attribution"]["execution"] == [first["process"]["entity_id"]]
+    sound(audited)
+
+
+def test_evidence_is_sealed_as_it_was_read(audited, log):
+    log.append(seen())
+    audited.forward()
+    (item,) = audited.manifests()[0].evidence
+    assert item.kind == "audit-lines"
+    record = audited.records("audit")[0]
+    assert record["related"]["hash"] == [item.raw_sha256]
+    sound(audited)
+
+
+def test_the_same_evidence_again_says_nothing_new(audited, log):
+    log.append(seen())
+    audited.forward()
+    assert audited.forward().executions == 0
+    assert len(audited.records("audit")) == len({r["event"]["id"] for r in audited.records("audit")})
+    sound(audited)
+
+
+def test_late_evidence_adds_a_link_record(audited, log):
+    now = int(time.time()) - 1100
+    audited.forward(audited.write("a.xml", scan(1, start=now)))
+    (first,) = audited.records("scan")
+    assert first["nmap"]["attribution"] == {
+        "confidence": "none",
+        "output": "waiting",
+        "reason": ["no execution fits"],
+        "status": "pending",
+    }
+    log.append(seen(start=now))
+    audited.forward()
+    first, link = audited.records("scan")
+    assert link["event"]["action"] == "scan-attributed"
+    assert link["nmap"]["scan"]["id"] == first["nmap"]["scan"]["id"]
+    assert link["nmap"]["scan"]["open_ports"] == first["nmap"]["scan"]["open_ports"]
+    assert link["nmap"]["attribution"]["supersedes"] == first["event"]["id"]
+    assert (link["nmap"]["attribution"]["confidence"], link["user"]["name"]) == ("strong", "alice")
+    assert audited.records("audit")[-1]["nmap"]["attribution"]["output"] == "met"
+    audited.forward()
+    assert len(audited.records("scan")) == 2
+    sound(audited)
+
+
+def test_when_the_grace_period_is_over_both_sides_are_said_to_be_alone(audited, log):
+    audited.flags["audit_grace"] = 10_000
+    now = int(time.time()) - 1100
+    log.append(seen(start=now, argv=("nmap", "-oX", "other", "192.0.2.1")))
+    audited.forward(audited.write("a.xml", scan(1, start=now)))
+    assert audited.records("scan")[0]["nmap"]["attribution"]["status"] == "pending"
+    assert len(audited.records("audit")) == 1
+    audited.flags["audit_grace"] = 0
+    with_ledger(audited, "UPDATE claim SET deadline = 1; UPDATE execution SET deadline = 1")
+    audited.forward()
+    link = audited.records("scan")[-1]
+    assert link["nmap"]["attribution"] | {"supersedes": ""} == {
+        "confidence": "none",
+        "output": "unclaimed",
+        "reason": ["no execution fits"],
+        "status": "final",
+        "supersedes": "",
+    }
+    assert audited.records("audit")[-1]["nmap"]["attribution"]["output"] == "missing"
+    audited.forward()
+    assert (len(audited.records("scan")), len(audited.records("audit"))) == (2, 2)
+    sound(audited)
+
+
+def with_ledger(forwarder, script):
+    import sqlite3
+
+    db = sqlite3.connect(forwarder.directory / "state" / "ledger.sqlite")
+    db.executescript(script)
+    db.close()
+
+
+def test_equal_scans_at_one_time_are_never_told_apart_by_a_guess(audited, log):
+    log += [seen(1), seen(2, login=User("1001", "bob"), real=User("1001", "bob"))]
+    audited.forward(audited.write("a.xml", scan(1)), audited.write("b.xml", scan(2).replace("10.0.0.1\"", "10.9.0.1\"")))
+    for record in audited.records("scan"):
+        assert record["nmap"]["attribution"]["confidence"] == "weak"
+        assert record["nmap"]["attribution"]["candidates"] == 2
+        assert "user" not in record
+    assert not any("user" in record for record in audited.records("host"))
+    sound(audited)
+
+
+@pytest.fixture
+def spooled(forwarder):
+    directory = forwarder.directory / "spool"
+    directory.mkdir(parents=True)
+    spool.make(directory)
+    forwarder.flags["audit_spool"] = str(directory)
+
+    def write(xml, **members):
+        identity = secrets.token_hex(16)
+        part = seen(source="run", identity=identity, **members)
+        part.log_path, part.login, part.real, part.effective = "", User(str(os.getuid())), User(), User()
+        entry = {"version": 1, "id": identity} | json.loads(json.dumps(facts(part), default=lambda u: {n: getattr(u, n) for n in u.__slots__}))
+        entry.pop("identity"), entry.pop("log_offset", None)
+        (directory / f"{identity}.start.json").write_text(json.dumps(entry))
+        (directory / f"{identity}.end.json").write_text(json.dumps(entry | {"end": moment(START + 1000), "exit_code": 0}))
+        if xml:
+            (directory / f"{identity}.xml").write_text(xml)
+        for file in directory.glob(f"{identity}*"):
+            file.chmod(0o600)
+        return identity
+
+    return write
+
+
+def test_what_the_wrapper_left_is_exact(forwarder, spooled):
+    forwarder.init()
+    spooled(scan(1))
+    spooled(scan(2).replace("10.0.0.1\"", "10.9.0.1\""))  # at the same time, with the same words
+    outcome = forwarder.forward()
+    assert (outcome.executions, outcome.scans) == (2, 2)
+    answers = [record["nmap"]["attribution"] for record in forwarder.records("scan")]
+    assert [(answer["confidence"], answer["reason"]) for answer in answers] == [("exact", ["spool"])] * 2
+    assert len({answer["execution"][0] for answer in answers}) == 2
+    assert forwarder.records("scan")[0]["user"]["name"] == pwd.getpwuid(os.getuid()).pw_name
+    assert not list((forwarder.directory / "spool").glob("taken/*"))
+    assert forwarder.forward().records == 0
+    sound(forwarder)
+
+
+def test_wrapper_kernel_and_sudo_saw_one_execution(forwarder, spooled, log):
+    forwarder.flags["audit_sources"] = "auditd:/x"
+    forwarder.init()
+    spooled(scan(1))
+    log.append(seen(0))
+    log.append(seen(1, source="sudo", pid=299, login=User(), real=User(), sudo_user="root", cwd="", log_path="/var/log/auth.log"))
+    assert forwarder.forward().executions == 1
+    first = forwarder.records("audit")[0]
+    assert first["nmap"]["audit"]["source"] == ["run", "auditd", "sudo"]
+    assert len(forwarder.records("audit")) == 2
+    sound(forwarder)
+
+
+def test_one_file_that_the_kernel_saw_being_asked_for_is_exact(audited, log):
+    path = audited.write("a.xml", scan(1))
+    log.append(seen(argv=ARGV, cwd=str(audited.directory), outputs=(Output(str(path), "xml"),)))
+    audited.forward(path)
+    (record,) = audited.records("scan")
+    assert (record["nmap"]["attribution"]["confidence"]) == "exact"
+    assert {"arguments", "output-path", "host", "time"} <= set(record["nmap"]["attribution"]["reason"])
+    sound(audited)
