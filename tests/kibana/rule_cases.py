@@ -168,6 +168,7 @@ def unexplained(**facts: Any) -> Case:
             scan(),
             scan(**nothing, nmap__attribution__status="pending"),
             scan(**nothing, nmap__attribution__confidence="none"),
+            scan(**nothing, nmap__attribution__confidence="weak"),
             scan(**nothing | {"event__reason": "a test"}),
             scan(**nothing | {"labels__ticket": "SEC-2"}),
             execution(**nothing),
