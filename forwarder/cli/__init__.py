@@ -14,6 +14,7 @@ from forwarder.cli import (
     adopt,
     common,
     deliver,
+    demo,
     diff,
     forward,
     init,
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nmap-forwarder {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup):
+    for command in (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup, demo):
         command.add(commands)
     return root
 

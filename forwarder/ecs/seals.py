@@ -24,9 +24,7 @@ CHAIN: Final = """
 LOCK: Final = "lock-missing lock-short lock-weak hidden overwritten undecryptable checkpoint-missing"
 ROLLBACK: Final = "cut-off rewritten pointer-put-back"
 KINDS: Final = {
-    code: kind
-    for kind, codes in (("chain", CHAIN), ("lock", LOCK), ("rollback", ROLLBACK))
-    for code in codes.split()
+    code: kind for kind, codes in (("chain", CHAIN), ("lock", LOCK), ("rollback", ROLLBACK)) for code in codes.split()
 }
 """Code of a finding → nmap.verification.kind; of others it is `other`."""
 

@@ -288,9 +288,7 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "vulnerability_confirmed": lambda: (
         case := first(vulnerability, "name", "CVE-2014-3566", "CVE-2017-0143", nmap__vulnerability__state="VULNERABLE")
-    )._replace(
-        passed=[*case.passed, vulnerability("CVE-2026-0003", nmap__vulnerability__state="LIKELY VULNERABLE")]
-    ),
+    )._replace(passed=[*case.passed, vulnerability("CVE-2026-0003", nmap__vulnerability__state="LIKELY VULNERABLE")]),
     "event_time_after_ingestion": future,
     "promoted_alert": lambda: Case([alert()], [finding("audit-log-truncated"), scan()]),
 }

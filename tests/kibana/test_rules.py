@@ -28,7 +28,6 @@ SEARCHED = {"keyword", "constant_keyword", "wildcard", "ip", "date", "long", "in
 """Types that KQL, aggregations and ES|QL all can use; flattened and match_only_text are not among them."""
 
 
-
 @pytest.fixture
 def make_rules(script):
     return script("kibana/make_rules.py")
