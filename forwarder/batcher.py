@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-from forwarder import __version__, outbox
+from forwarder import __version__, elastic, outbox, verdicts
 from forwarder.config import Settings
 from forwarder.ecs import seals
 from forwarder.executions import Pending
@@ -19,7 +19,7 @@ from forwarder.reading import options
 from forwarder.seal.keychange import KeyChange
 from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, manifest_name, timestamp
 from forwarder.seal.merkle import EMPTY
-from forwarder.state import State
+from forwarder.state import REMEMBERED, State
 
 MAX_TOLD: Final = 1000
 """Anchors that one batch tells of; after an outage the next ones tell of more."""
@@ -55,6 +55,7 @@ class Batcher:
         self._networks: dict[tuple[str, str], Asset] = {}
         self._finished: list[str] = []
         self._told: list[int] = []
+        self._verdicts: list[Path] = []
         self.pending = Pending(state.ledger)
         """Executions, and who made which scan."""
 
@@ -75,14 +76,15 @@ class Batcher:
                 self.seal()
                 new = {source.raw_sha256: source for source in sources}
             self._evidence |= {raw_sha256: self._reference(source) for raw_sha256, source in new.items()}
-        if self._writer is None:
-            self._writer = outbox.RecordWriter(self._directory)
-            self._tell(self._writer)
-        return self._writer.add(line)
+        return (self._writer or self._begin()).add(line)
 
     def _tell(self, writer: outbox.RecordWriter) -> None:
         """Begin a batch with what is to be told of the anchors of those before; it is never made for that alone."""
         look = options(self._settings)
+        for file, verdict in verdicts.left(self._state.directory / REMEMBERED):
+            for line in seals.verification(look, verdict, self.sequence):
+                writer.add(line)
+            self._verdicts.append(file)
         for sequence, time in self._state.ledger.receipts.untold(MAX_TOLD):
             batch, receipt = self._state.ledger.batch(sequence), self._state.ledger.receipts.of(manifest_name(sequence))
             if batch and receipt:
@@ -146,6 +148,16 @@ class Batcher:
             with self._state.ledger.transaction():
                 self._remember()
 
+    def tell(self) -> None:
+        """Begin a batch if a verification left its result; unlike an anchor, that is worth one of its own."""
+        if self._writer is None and any(verdicts.left(self._state.directory / REMEMBERED)):
+            self._begin()
+
+    def _begin(self) -> outbox.RecordWriter:
+        self._writer = outbox.RecordWriter(self._directory)
+        self._tell(self._writer)
+        return self._writer
+
     def seal(self) -> None:
         """Seal what was gathered, if anything, and have it put into the archive."""
         if self._writer is not None:
@@ -154,11 +166,20 @@ class Batcher:
             self._seal("records", records)
 
     def heartbeat(self) -> None:
-        """Seal an empty batch when there was none for as long as the settings say."""
+        """Seal a batch when there was none for as long as the settings say.
+
+        It is empty; where documents are delivered it holds a record, so that those who look there see it, too.
+        """
         hours = self._settings["seal.heartbeat_hours"]
         if hours and self._last_created:
             age = datetime.now(UTC) - datetime.fromisoformat(self._last_created)
-            if age >= timedelta(hours=hours):
+            if age < timedelta(hours=hours):
+                return
+            if elastic.configured(self._settings):
+                look = options(self._settings)
+                self._begin().add(seals.heartbeat(look, self._state.origin, self.sequence, timestamp()))
+                self.seal()
+            else:
                 self._seal("heartbeat", Records(count=0, root=EMPTY.hex()))
 
     def change_key(self, change: KeyChange) -> None:
@@ -198,7 +219,9 @@ class Batcher:
         self.sequence, self._previous = size, sha256
         self._first_record += records.count
         self._last_created = manifest.created
-        self._evidence, self._told = {}, []
+        for file in self._verdicts:
+            file.unlink(missing_ok=True)
+        self._evidence, self._told, self._verdicts = {}, [], []
         self._anchor()
 
     def _remember(self) -> None:
@@ -215,3 +238,4 @@ class Batcher:
         if self._writer is not None:
             self._writer.abandon()
             self._writer = None
+            self._told, self._verdicts = [], []

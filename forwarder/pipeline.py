@@ -41,6 +41,7 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
         for item in inbox.collect([*paths, *evidence.files], state, settings, outcome, listener):
             read(item, state, attributor, outcome, listener)
         attributor.close()
+        batcher.tell()
         batcher.seal()
         batcher.heartbeat()
     finally:

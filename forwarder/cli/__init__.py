@@ -14,6 +14,7 @@ from forwarder.cli import (
     adopt,
     common,
     deliver,
+    demo,
     diff,
     enroll,
     forward,
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nmap-forwarder {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    every = (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup, enroll)
+    every = (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup, enroll, demo)
     for command in every:
         command.add(commands)
     return root

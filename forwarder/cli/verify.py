@@ -16,6 +16,7 @@ from forwarder.errors import Exit, UsageError
 from forwarder.ledger import ANCHORED, Ledger
 from forwarder.seal.note import Checkpoint
 from forwarder.terminal import complain, progress, say
+from forwarder.verdicts import leave
 from forwarder.verify import junit
 from forwarder.verify.attest import third_parties
 from forwarder.verify.keys import Keys
@@ -36,6 +37,7 @@ examples:
 Without --key, the key of this machine's state directory is used. After a
 verification without findings, each log's newest checkpoint is remembered in
 the state directory, if there is one; from then on, batches that are cut off are found, too.
+The result is left there as well, and the next forward seals it as a record (--no-record).
 What a verdict rests on and what it cannot exclude is printed with it."""
 
 
@@ -81,6 +83,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 on warnings, too")
     parser.add_argument("--jobs", type=common.count, metavar="N", help="processes; default: one for each processor")
+    parser.add_argument(
+        "--no-record", action="store_true", help="leave no result for the next forward to seal and deliver"
+    )
     parser.add_argument("--junit", metavar="FILE", help="write the verdict as a JUnit report, for pipelines")
     parser.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="print findings only")
@@ -115,7 +120,7 @@ def run(args: argparse.Namespace) -> Exit:
     with progress("verifying", lambda: batches_at_hand(where, task), "batches", quiet=quiet) as advance:
         verdicts = verify(where, Task(keys, pinned, policy, values, jobs, task.since, advance, trust))
     for verdict in verdicts:
-        _remember(directory, verdict)
+        _remember(directory, verdict, record=not args.no_record)
     failed = any(verdict.findings or (args.strict and verdict.warnings) for verdict in verdicts)
     if args.junit:
         junit.write(Path(args.junit), verdicts, policy.now, strict=args.strict)
@@ -160,10 +165,12 @@ def _own(values: Settings, keys: Keys, where: Place) -> list[Checkpoint]:
         ledger.close()
 
 
-def _remember(directory: Path, verdict: LogVerdict) -> None:
+def _remember(directory: Path, verdict: LogVerdict, *, record: bool) -> None:
     try:
         if state.is_made(directory):
             remember(state.remembered(directory, verdict.origin), verdict)
+            if record:
+                leave(state.remembered(directory, verdict.origin).parent, verdict)
     except OSError as error:
         complain(f"{directory}: the checkpoint cannot be remembered: {error.strerror}")
 

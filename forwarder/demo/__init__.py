@@ -1,0 +1,1 @@
+"""Months of a plausible company's scans, with incidents planted: for trying dashboards and rules."""
