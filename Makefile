@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nmap-forwarder-tests
 
-.PHONY: help demo test lint unit tools bench fuzz clean
+.PHONY: help demo test lint unit tools bench fuzz kibana clean
 
 help:  ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -49,6 +49,9 @@ fuzz: $(VENV)/installed  ## fuzz the way from bytes to records; FUZZ_SECONDS=…
 		$(BIN)/python tests/fuzz/run.py $$target $(FUZZ)/$$target tests/fuzz/corpus/$$target -max_len=4000 -len_control=0 -timeout=60 \
 			-max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/$$target- -print_final_stats=1 || exit 1; \
 	done
+
+kibana: $(VENV)/installed  ## make kibana/dashboards.ndjson from the sources beside it
+	$(BIN)/python kibana/build.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) demo-out .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZ)
