@@ -77,6 +77,8 @@ def _search(search: Json) -> Json:
         "grid": {"columns": {column: {"width": width} for column, width in search.get("widths", {}).items()}},
         "hideChart": True,
         "isTextBasedQuery": False,
+        "rowHeight": 1,
+        "rowsPerPage": 25,
         "timeRestore": False,
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
     }

@@ -10,6 +10,20 @@ Json = dict[str, Any]
 STOPS = {"good": "#54b399", "watch": "#d6bf57", "bad": "#e7664c"}
 """Of Kibana's palette for the colour-blind; each tile says in words, too, what its colour says."""
 
+BLUES = ["#d9e4f1", "#b4cae3", "#8eb0d5", "#6692c4", "#3a73b0"]
+COOL = {
+    "name": "cool",
+    "steps": 5,
+    "progression": "fixed",
+    "reverse": False,
+    "rangeType": "percent",
+    "rangeMin": 0,
+    "rangeMax": None,
+    "continuity": "above",
+    "colorStops": [],
+    "stops": [{"color": color, "stop": 20 * n} for n, color in enumerate(BLUES, 1)],
+}
+
 
 def steps(panel: Json) -> Json | None:
     """Return a palette that turns from good to watch to bad at `limits: [watch, bad]`, or back when `falling`."""
@@ -58,11 +72,10 @@ def metric(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
 
 def table(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
     """Rows and columns."""
-    widths = panel.get("widths", [])
     columns: list[Json] = [{"columnId": name, "isTransposed": False} for name in [*buckets, *metrics]]
-    for column, width in zip(columns, widths, strict=False):
-        if width:
-            column["width"] = width
+    for column in columns:
+        if column["columnId"] in panel["dates"]:
+            column["width"] = 190
     found: Json = {"columns": columns, "rowHeight": panel.get("lines", "single"), "density": "compact"}
     found |= {"headerRowHeight": "auto"} if panel.get("lines") == "auto" else {"rowHeightLines": 1}
     if panel.get("page", True):
@@ -129,6 +142,7 @@ def heatmap(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
         "xAccessor": buckets[0],
         "yAccessor": buckets[1],
         "valueAccessor": metrics[0],
+        "palette": {"type": "palette", "name": "cool", "accessor": metrics[0], "params": COOL},
     }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from charts import CHARTS
+
 Json = dict[str, Any]
 LAYER = "layer"
 AD_HOC = "esql"
@@ -62,7 +64,7 @@ class Columns:
         return self._add(column)
 
     def bucket(self, bucket: Json, by: str | None) -> str:
-        """Add what is grouped by: `field:`, `time:` or `filters:`; return its id.
+        """Add what is grouped by: `field:`, `time:`, `ranges:` or `filters:`; return its id.
 
         Args:
             bucket: of our source.
@@ -71,9 +73,15 @@ class Columns:
         if "filters" in bucket:
             filters = [{"label": label, "input": kql(query)} for label, query in bucket["filters"].items()]
             return self._add(_bucketed(bucket.get("label", ""), "string", "filters", "ordinal", {"filters": filters}))
+        if "ranges" in bucket:
+            ranges = [{"label": label, "from": n, "to": n + 1} for n, label in bucket["ranges"].items()]
+            params: Json = {"type": "range", "ranges": ranges, "maxBars": "auto", "includeEmptyRows": True}
+            params["parentFormat"] = {"id": "range", "params": {"template": "arrow_right", "replaceInfinity": True}}
+            column = _bucketed(bucket["label"], "string", "range", "ordinal", params)
+            return self._add(column | {"sourceField": bucket["of"]})
         field = bucket.get("field") or bucket["time"]
         if "time" in bucket:
-            params: Json = {"interval": bucket.get("every", "auto"), "includeEmptyRows": True, "dropPartials": False}
+            params = {"interval": bucket.get("every", "auto"), "includeEmptyRows": True, "dropPartials": False}
             column = _bucketed(bucket.get("label", ""), "date", "date_histogram", "interval", params)
             return self._add(column | {"sourceField": field})
         order: Json = {"type": "column", "columnId": by} if by else {"type": "alphabetical"}
@@ -122,17 +130,23 @@ def kql(query: str) -> Json:
 def form(panel: Json, types: dict[str, str]) -> Json:
     """Return the attributes of a Lens panel with columns that are aggregations of a data view."""
     columns = Columns(types)
-    metrics = [columns.metric(metric) for metric in panel["metrics"]]
+    unfiltered = panel.get("unfiltered", False)
+    query = panel.get("query", "")
+    # A layer that leaves out the dashboard's filters leaves out its panel's query, too.
+    extra = {"where": query} if unfiltered and query else {}
+    metrics = [columns.metric(metric | extra) for metric in panel["metrics"]]
     buckets = [
         columns.bucket(bucket, metrics[bucket.get("by", 0)] if "field" in bucket and bucket.get("by") != "value" else None)
         for bucket in panel.get("by", [])
     ]
-    layer = columns.layer() | {"ignoreGlobalFilters": panel.get("unfiltered", False)}
+    layer = columns.layer() | {"ignoreGlobalFilters": unfiltered}
     reference = {"type": "index-pattern", "id": panel["data"], "name": f"indexpattern-datasource-layer-{LAYER}"}
-    return _attributes(panel, shape(panel, metrics, buckets)) | {
+    dates = [name for name, column in columns.found.items() if column["dataType"] == "date"]
+    panel = panel | {"dates": dates}
+    return _attributes(panel) | {
         "references": [reference],
         "state": _state(panel, metrics, buckets)
-        | {"query": kql(panel.get("query", "")), "datasourceStates": {"formBased": {"layers": {LAYER: layer}}}},
+        | {"query": kql("" if unfiltered else query), "datasourceStates": {"formBased": {"layers": {LAYER: layer}}}},
     }
 
 
@@ -152,13 +166,14 @@ def esql(panel: Json) -> Json:
     layer = {"index": ad_hoc, "query": query, "timeField": "@timestamp", "columns": columns, "allColumns": columns}
     view = {"id": ad_hoc, "title": index, "name": index, "timeFieldName": "@timestamp", "sourceFilters": []}
     view |= {"fieldFormats": {}, "runtimeFieldMap": {}, "fieldAttrs": {}, "allowNoIndex": False}
-    state = _state(panel, metrics, buckets) | {"query": query, "adHocDataViews": {ad_hoc: view}}
+    dates = [name for name, kind in panel["columns"].items() if kind == "date"]
+    state = _state(panel | {"dates": dates}, metrics, buckets) | {"query": query, "adHocDataViews": {ad_hoc: view}}
     state["internalReferences"] = [
         {"type": "index-pattern", "id": ad_hoc, "name": f"textBasedLanguages-datasource-layer-{LAYER}"}
     ]
     refs = [{"id": ad_hoc, "title": index, "timeField": "@timestamp"}]
     state["datasourceStates"] = {"textBased": {"layers": {LAYER: layer}, "indexPatternRefs": refs}}
-    return _attributes(panel, shape(panel, metrics, buckets)) | {"references": [], "state": state}
+    return _attributes(panel) | {"references": [], "state": state}
 
 
 KINDS = {
@@ -172,18 +187,12 @@ KINDS = {
 }
 
 
-def shape(panel: Json, metrics: list[str], buckets: list[str]) -> str:
-    """Return Lens's name for the kind of chart."""
-    return KINDS[panel["chart"]]
-
-
-def _attributes(panel: Json, kind: str) -> Json:
+def _attributes(panel: Json) -> Json:
+    kind = KINDS[panel["chart"]]
     return {"title": "", "description": panel.get("question", ""), "visualizationType": kind, "type": "lens"}
 
 
 def _state(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
-    from charts import CHARTS
-
     visualization = {"layerId": LAYER, "layerType": "data"} | CHARTS[panel["chart"]](panel, metrics, buckets)
     if "layers" in visualization:  # these charts say it in the layer
         del visualization["layerId"], visualization["layerType"]

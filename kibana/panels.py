@@ -50,7 +50,7 @@ def built(panel: Json, grid: Json, types: dict[str, str]) -> tuple[Json, list[Js
 
 def _content(panel: Json, types: dict[str, str]) -> tuple[str, Json, list[Json]]:
     if "markdown" in panel:
-        params = {"fontSize": 12, "openLinksInNewTab": False, "markdown": panel["markdown"].strip()}
+        params = {"fontSize": 10, "openLinksInNewTab": False, "markdown": panel["markdown"].strip()}
         return "visualization", {"savedVis": _visualisation("markdown", params)}, []
     if "vega" in panel:
         spec = yaml.safe_load((HERE / "vega" / panel["vega"]).read_text())
