@@ -10,6 +10,9 @@ Json = dict[str, Any]
 STOPS = {"good": "#54b399", "watch": "#d6bf57", "bad": "#e7664c"}
 """Of Kibana's palette for the colour-blind; each tile says in words, too, what its colour says."""
 
+WIDTHS = {"date": 175, "number": 85}
+"""Pixels of a table's columns."""
+
 BLUES = ["#d9e4f1", "#b4cae3", "#8eb0d5", "#6692c4", "#3a73b0"]
 COOL = {
     "name": "cool",
@@ -73,9 +76,9 @@ def metric(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
 def table(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
     """Rows and columns."""
     columns: list[Json] = [{"columnId": name, "isTransposed": False} for name in [*buckets, *metrics]]
-    for column in columns:
-        if column["columnId"] in panel["dates"]:
-            column["width"] = 190
+    for column in columns:  # what is not said gets the rest: texts
+        if width := WIDTHS.get(panel["kinds"][column["columnId"]]):
+            column["width"] = width
     found: Json = {"columns": columns, "rowHeight": panel.get("lines", "single"), "density": "compact"}
     found |= {"headerRowHeight": "auto"} if panel.get("lines") == "auto" else {"rowHeightLines": 1}
     if panel.get("page", True):
@@ -100,6 +103,8 @@ def axes(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
     }
     if len(buckets) > 1:
         layer["splitAccessor"] = buckets[1]
+    if colors := panel.get("colors"):
+        layer["colorMapping"] = mapping(colors)
     many = len(buckets) > 1 or len(metrics) > 1
     return {
         "legend": {"isVisible": many, "position": "right", "shouldTruncate": True, "maxLines": 1},
@@ -108,6 +113,25 @@ def axes(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
         "fittingFunction": "None",
         "axisTitlesVisibilitySettings": {"x": False, "yLeft": panel.get("axis", False), "yRight": False},
         "layers": [layer],
+    }
+
+
+def mapping(colors: Json) -> Json:
+    """Colours that mean the same wherever they are: value → #rrggbb."""
+    assignments = [
+        {
+            "rule": {"type": "matchExactly", "values": [value]},
+            "color": {"type": "colorCode", "colorCode": color},
+            "touched": True,
+        }
+        for value, color in colors.items()
+    ]
+    rest = {"rule": {"type": "other"}, "color": {"type": "loop"}, "touched": False}
+    return {
+        "assignments": assignments,
+        "specialAssignments": [rest],
+        "paletteId": "eui_amsterdam_color_blind",
+        "colorMode": {"type": "categorical"},
     }
 
 

@@ -141,8 +141,7 @@ def form(panel: Json, types: dict[str, str]) -> Json:
     ]
     layer = columns.layer() | {"ignoreGlobalFilters": unfiltered}
     reference = {"type": "index-pattern", "id": panel["data"], "name": f"indexpattern-datasource-layer-{LAYER}"}
-    dates = [name for name, column in columns.found.items() if column["dataType"] == "date"]
-    panel = panel | {"dates": dates}
+    panel = panel | {"kinds": {name: column["dataType"] for name, column in columns.found.items()}}
     return _attributes(panel) | {
         "references": [reference],
         "state": _state(panel, metrics, buckets)
@@ -153,21 +152,22 @@ def form(panel: Json, types: dict[str, str]) -> Json:
 def esql(panel: Json) -> Json:
     """Return the attributes of a Lens panel whose columns are those of an ES|QL query.
 
-    `columns:` gives name → type (number, string, date, boolean, ip) in the query's order; the buckets come first.
+    `columns:` gives the query's names → [what people read, type: number, string, date, boolean, ip]; `buckets:` says
+    which of them are no measures.
     """
-    query = {"esql": " ".join(panel["esql"].split())}
+    names = {name: label for name, (label, _) in panel["columns"].items()}
+    renamed = ", ".join(f"{name} AS `{label}`" for name, label in names.items())
+    query = {"esql": f"{' '.join(panel['esql'].split())} | RENAME {renamed}"}
     index = query["esql"].split()[1]
-    buckets = [name for name in panel["columns"] if name in panel.get("buckets", [])]
-    metrics = [name for name in panel["columns"] if name not in buckets]
-    columns = [
-        {"columnId": name, "fieldName": name, "meta": {"type": kind}} for name, kind in panel["columns"].items()
-    ]
+    kinds = {label: kind for label, kind in panel["columns"].values()}
+    buckets = [names[name] for name in panel["buckets"]]
+    metrics = [label for label in kinds if label not in buckets]
+    columns = [{"columnId": label, "fieldName": label, "meta": {"type": kind}} for label, kind in kinds.items()]
     ad_hoc = f"{AD_HOC}-{panel['id']}"
     layer = {"index": ad_hoc, "query": query, "timeField": "@timestamp", "columns": columns, "allColumns": columns}
     view = {"id": ad_hoc, "title": index, "name": index, "timeFieldName": "@timestamp", "sourceFilters": []}
     view |= {"fieldFormats": {}, "runtimeFieldMap": {}, "fieldAttrs": {}, "allowNoIndex": False}
-    dates = [name for name, kind in panel["columns"].items() if kind == "date"]
-    state = _state(panel | {"dates": dates}, metrics, buckets) | {"query": query, "adHocDataViews": {ad_hoc: view}}
+    state = _state(panel | {"kinds": kinds}, metrics, buckets) | {"query": query, "adHocDataViews": {ad_hoc: view}}
     state["internalReferences"] = [
         {"type": "index-pattern", "id": ad_hoc, "name": f"textBasedLanguages-datasource-layer-{LAYER}"}
     ]
