@@ -62,12 +62,13 @@ class Company:
         """What every document has."""
         self.sequence += 1
         sealed = {"origin": ORIGIN, "batch": 100 + self.sequence // 60, "index": self.sequence % 60}
-        nmap = members.pop("nmap", {}) | {"seal": sealed | {"anchor": "s3:example-archive"}}
+        sealed["anchor"] = "none" if self.sequence % 97 == 0 else "s3:example-archive"
+        nmap = members.pop("nmap", {}) | {"seal": sealed}
+        if self.sequence % 89 == 0:
+            nmap["backfill"] = True
         event = {"kind": kind, "module": "nmap", "dataset": f"nmap.{dataset}", "provider": "nmap-forwarder"}
         event |= {"id": digest(self.sequence), "sequence": self.sequence, "hash": digest("sealed", self.sequence)}
         event |= {"created": stamp(at, minutes=4), "ingested": stamp(at, minutes=5)} | members.pop("event", {})
-        if self.sequence % 97 == 0:
-            sealed["anchor"] = "none"
         return {
             "@timestamp": stamp(at),
             "data_stream": {"type": "logs", "dataset": f"nmap.{dataset}", "namespace": "default"},
@@ -115,7 +116,7 @@ class Company:
                 "audit",
                 "event",
                 message=f"{user} ran {line['command_line']}",
-                event=event | {"action": "nmap-executed", "outcome": "success", "category": ["process"]},
+                event=event | {"action": "nmap-refused" if day == 3 else "nmap-executed", "outcome": "success", "category": ["process"]},
                 process=line | {"pid": 2290, "exit_code": 0},
                 host={"name": "scanner-1"},
                 nmap=shared
