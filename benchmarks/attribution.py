@@ -21,7 +21,7 @@ from typing import Final
 from forwarder.attribute import match, merge
 from forwarder.attribute.model import Answer, Known, Subject, known, outputs_of, seconds
 from forwarder.attribute.words import written
-from forwarder.audit.interface import Execution, Output, User
+from forwarder.audit.interface import STRONG, Execution, Output, User
 from forwarder.nmap.argline import join
 
 DAY: Final = 1_770_000_000
@@ -220,10 +220,14 @@ def _time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z"
 
 
-def attribute(company: Company) -> tuple[dict[str, Answer], dict[str, set[int]]]:
-    """Return the answers for all scans, and which executions each entity_id was made of."""
+def attribute(company: Company) -> tuple[dict[str, Answer], dict[str, set[int]], dict[str, set[int]]]:
+    """Return the answers for all scans, which executions each entity_id was made of, and of which by strong sources.
+
+    A weak line that was put to another execution of the same user, command and seconds makes no answer about that wrong.
+    """
     by_words: defaultdict[str, list[Known]] = defaultdict(list)
     made: defaultdict[str, set[int]] = defaultdict(set)
+    firmly: defaultdict[str, set[int]] = defaultdict(set)
     for number, part in company.evidence:
         new = known(part)
         near = [item for item in by_words[new.words] if _apart(item, part) <= merge.DESCENT]
@@ -233,6 +237,8 @@ def attribute(company: Company) -> tuple[dict[str, Answer], dict[str, set[int]]]
             by_words[new.words].append(item)
         item.add(part)
         made[item.entity_id].add(number)
+        if part.source in STRONG:
+            firmly[item.entity_id].add(number)
     answers: dict[str, Answer] = {}
     groups: defaultdict[str, list[Subject]] = defaultdict(list)
     for subject in company.subjects:
@@ -243,7 +249,7 @@ def attribute(company: Company) -> tuple[dict[str, Answer], dict[str, set[int]]]
             first, last = (some[0].start or 0.0) - WINDOW, (some[-1].start or 0.0) + WINDOW
             runs = [item for item in by_words[words] if first <= (seconds(item.whole.start) or 0.0) <= last]
             answers |= match.assign(some, runs, OURS)
-    return answers, made
+    return answers, made, firmly
 
 
 def _clusters(subjects: list[Subject]) -> Iterator[list[Subject]]:
@@ -278,7 +284,7 @@ class Result:
 def judge(scenario: Scenario, seed: int, count: int) -> Result:
     """Simulate a scenario, attribute its scans, and hold the answers against the truth."""
     company = simulate(scenario, random.Random(f"{seed} {scenario.name}"), count)
-    answers, made = attribute(company)
+    answers, made, firmly = attribute(company)
     logged = {number for number, _ in company.evidence}
     result = Result(len(company.subjects), executions=len(made), mixed=sum(len(of) > 1 for of in made.values()))
     for subject in company.subjects:
@@ -291,7 +297,7 @@ def judge(scenario: Scenario, seed: int, count: int) -> Result:
         elif answer.confidence == "weak":
             right = any(truth in of for of in named)
         else:
-            right = named == [{truth}]
+            right = [firmly.get(entity_id) or made[entity_id] for entity_id in answer.executions] == [{truth}]
         result.right[answer.confidence] += right
     return result
 

@@ -22,7 +22,6 @@ def test_what_is_called_exact_is_right(benchmark, seed):
     for scenario in benchmark.SCENARIOS:
         found = benchmark.judge(scenario, seed, 300)
         assert found.right["exact"] == found.answered["exact"], scenario.name
-        assert found.right["none"] == found.answered["none"], scenario.name
 
 
 def test_with_all_logs_nearly_all_scans_have_their_execution(benchmark):
