@@ -133,7 +133,7 @@ def _execution(event: Event, records: list[Record], tools: Collection[str]) -> E
     for record in records:
         of.setdefault(record.kind, []).append(record)
     call = _call(of)
-    if call.fields.get("success") == b"no" or (call.number("exit") or 0) < 0:
+    if call.plain("success").strip('"') == "no" or (call.number("exit") or 0) < 0:
         return None  # nothing was run
     if "EXECVE" not in of and not _is_exec(call):
         return None
