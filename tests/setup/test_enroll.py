@@ -478,6 +478,37 @@ def test_a_machine_is_left_as_it_was(machine):
 
 
 @pytest.mark.integration
+def test_daemons_that_run_are_told_and_their_failures_are_said(machine):
+    """Neither systemd nor auditd can run in a test, so programs of their names say how they were called."""
+    done = machine(
+        """
+        forwarder enroll --undo >/dev/null
+        mkdir -p /run/systemd/system
+        for name in systemctl augenrules; do
+            printf '#!/bin/sh\necho "$(basename $0) $*" >> /run/calls\n' > /usr/local/sbin/$name
+        done
+        printf '#!/bin/sh\nprintf "enabled 1\\npid 812\\n"\n' > /usr/local/sbin/auditctl
+        chmod 755 /usr/local/sbin/*
+        forwarder enroll --dry-run | grep ^run; test -e /run/calls && echo called
+        forwarder enroll >/dev/null; echo code $?; cat /run/calls; rm /run/calls
+        forwarder enroll --undo >/dev/null; echo code $?; cat /run/calls
+        printf '#!/bin/sh\necho "line 3: no such field" >&2; exit 1\n' > /usr/local/sbin/augenrules
+        forwarder enroll | tail -1; echo code ${PIPESTATUS[0]}
+        """
+    )
+    lines = done.stdout.splitlines()
+    start = "systemctl start nmap-forwarder-spool.path nmap-forwarder-spool.timer"
+    stop = "systemctl stop nmap-forwarder-spool.path nmap-forwarder-spool.timer"
+    assert re.fullmatch("run .* -m compileall .*", lines.pop(0))
+    assert lines == [
+        *("run systemctl daemon-reload", f"run {start}", "run augenrules --load"),
+        *("code 0", "systemctl daemon-reload", start, "augenrules --load"),
+        *("code 0", stop, "systemctl daemon-reload", "augenrules --load"),
+        *("augenrules --load failed: line 3: no such field", "code 75"),
+    ]
+
+
+@pytest.mark.integration
 def test_systemd_takes_the_units(root, tmp_path):
     verify = need("systemd-analyze")
     run(root)
