@@ -33,7 +33,8 @@ from forwarder.terminal import complain
 EPILOG = """\
 exit codes: 0 fine, 1 integrity failure, 2 usage or configuration, 3 nothing to do,
 65 finished but some input was rejected, 75 temporary failure: run it again.
-`diff` has those of diff: 0 the same, 1 different, 2 trouble.
+`diff` has those of diff: 0 the same, 1 different, 2 trouble. `run` has those of the
+program that it runs, and 77 for what the policy refuses.
 
 Every setting has an environment variable and a key in the configuration file;
 `nmap-forwarder init` writes one that explains them all."""
