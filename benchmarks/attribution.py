@@ -117,7 +117,10 @@ def simulate(scenario: Scenario, rng: random.Random, count: int) -> Company:
             elif rng.random() >= scenario.gone:
                 moved = rng.random() < scenario.moved or host != OURS
                 kept = replace(subject, path=f"/collected/{number}.xml", uid="990") if moved else subject
-                files[kept.path] = number, kept  # a later one of that path takes its place
+                before = files.get(kept.path)  # a later one of that path takes its place
+                files[kept.path] = number, kept
+                if before and (before[1].finish or 0.0) >= (kept.start or 0.0):
+                    del files[kept.path]  # two processes that write one file at a time leave no XML that is whole
             number += 1
             start += rng.random() * 6
     for truth, subject in files.values():
