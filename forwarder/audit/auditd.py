@@ -209,14 +209,14 @@ def _who(found: Execution, call: Record) -> None:
     found.real = user(call.plain("uid"), call.names.get("UID", ""))
     found.effective = user(call.plain("euid"), call.names.get("EUID", ""))
     session = call.plain("ses")
-    found.session = "" if session in UNSET else session
+    found.session = "" if session in UNSET or not session.isdecimal() else session
     found.terminal = terminal(call.plain("tty"))
 
 
 def user(number: str, name: str) -> User:
     """Return a user, with what is unset left empty."""
     known = "" if name in {"unset", "unknown", f"unknown({number})"} else name
-    return User(number, known) if number not in UNSET else User("", known if not number else "")
+    return User(number, known) if number not in UNSET and number.isdecimal() else User("", known if not number else "")
 
 
 def terminal(name: str) -> str:
