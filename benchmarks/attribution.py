@@ -91,7 +91,8 @@ def simulate(scenario: Scenario, rng: random.Random, count: int) -> Company:
         rng: where all chance comes from.
         count: executions.
     """
-    company, files = Company(), {}
+    company = Company()
+    files: dict[str, tuple[int, Subject]] = {}
     offsets = {OURS: 0.0, "scanner2": rng.gauss(0, scenario.skew), "scanner3": rng.gauss(0, scenario.skew)}
     number, clock = 0, float(DAY)
     while number < count:
