@@ -127,7 +127,8 @@ def _asked(context: Context, facts: dict[str, Any]) -> tuple[dict[str, Any], dic
         scan |= commands.of_args(args, options)
         policy |= commands.scope(parse(split(args)), options.policy)
     elif args:
-        scan["args"] = mask_line(args, options.mask)[0]
+        scan["args"], masked = mask_line(args, options.mask)
+        scan |= {"masked": masked} if masked else {}
     return scan, policy
 
 

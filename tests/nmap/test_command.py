@@ -1,22 +1,25 @@
 """The command line is read as nmap reads it: real nmap is asked where one is installed."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.nmap import nse
+from forwarder.nmap import nse, risk
 from forwarder.nmap.argline import join, split
 from forwarder.nmap.categories import table
 from forwarder.nmap.command import asked, facts, outputs, parse
 from forwarder.nmap.options import FLAGS, LONG, SHORT, VALUED, usual
 
+PAGE = Path(__file__).parents[2] / "docs" / "COMMANDS.md"
 NMAP = shutil.which("nmap")
 
 
@@ -294,6 +297,44 @@ def test_outputs_have_the_names_that_nmap_gives_them():
 )
 def test_what_was_certainly_asked_for(args, ranges):
     assert [(str(low), str(high)) for low, high in asked(args)] == ranges
+
+
+def test_the_table_of_risks_is_the_documented_one():
+    documented = re.findall(r"^\| `([^`]+)` \| (low|medium|high|critical) \|$", PAGE.read_text(), re.MULTILINE)
+    made = {(reason, kind) for kind, reason in [*risk.TECHNIQUES.values(), *risk.SCRIPTS.values(), *risk.EVASION.values()]}
+    assert set(documented) == made | set(risk.OTHER.items())
+    assert len(documented) == len(set(documented))
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "reason"),
+    [
+        ("nmap -sn 192.0.2.0/24", "low", "no more than discovery"),
+        ("nmap -sL 192.0.2.0/24", "low", "no more than discovery"),
+        ("nmap 192.0.2.0/24", "low", "port scan"),
+        ("nmap --version", "low", "no scan"),
+        ("nmap -sV h", "medium", "version detection"),
+        ("nmap -sC h", "medium", "scripts"),
+        ("nmap -A h", "medium", "OS detection"),
+        ("nmap -p- h", "medium", "all ports"),
+        ("nmap -p U:53,T:1-65535 h", "medium", "all ports"),
+        ("nmap -T5 h", "medium", "insane timing"),
+        ("nmap 10.0.0.0/19", "medium", "big sweep"),
+        ("nmap -iR 0", "medium", "random targets"),
+        ("nmap -sF h", "medium", "unusual TCP scan"),
+        ("nmap --script vuln h", "high", "vulnerability scripts"),
+        ("nmap --script ./own.nse h", "high", "scripts from files"),
+        ("nmap --script ssh-brute h", "high", "brute force scripts"),
+        ("nmap -f h", "high", "fragments"),
+        ("nmap --proxies http://p h", "high", "proxies"),
+        ("nmap --script smb-flood h", "critical", "denial of service scripts"),
+        ("nmap --script all h", "critical", "exploit scripts"),
+    ],
+)
+def test_risk(line, kind, reason):
+    found = told(line)["risk"]
+    assert found["class"] == kind
+    assert reason in found["reason"]
 
 
 def test_usual_names():

@@ -103,4 +103,5 @@ def test_records_of_scans_have_no_secrets(scanner):
         context = Context(document, Origin("x", "0" * 64, len(data), ""), Options(mask=names), "s")
         line = scans.record(context, Tally())[1].decode()
         assert ("hunter2" not in line) == hidden
+        assert json.loads(line)["nmap"]["scan"].get("masked", 0) == 2 * hidden
         assert json.loads(line)["process"]["command_line"] == json.loads(line)["nmap"]["scan"]["args"]
