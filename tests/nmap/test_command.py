@@ -20,6 +20,7 @@ from forwarder.nmap.command import asked, facts, outputs, parse
 from forwarder.nmap.options import FLAGS, LONG, SHORT, VALUED, usual
 
 PAGE = Path(__file__).parents[2] / "docs" / "COMMANDS.md"
+SCRIPTS = Path("/usr/share/nmap/scripts")
 NMAP = shutil.which("nmap")
 
 
@@ -233,6 +234,39 @@ def test_our_table_of_scripts_agrees_with_an_installed_nmap():
     assert {name: those for name, those in installed.items() if those & risky and known.get(name) != those} == {}
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "vuln",
+        "Default",
+        "http-*",
+        "http-title.nse,+ssh-*",
+        "not intrusive",
+        "default and not http-*",
+        "http-* and not (brute or dos or exploit)",
+        "(default or safe) and smb-*",
+        "not (safe or intrusive) or ftp-anon",
+        "safe and discovery or dos",
+        "NOT not malware",
+        "all and *-brute",
+        "http-*-info*",
+        "true and dos",
+    ],
+)
+def test_scripts_are_chosen_as_nmap_chooses_them(rule):
+    listed = real("--script-help", rule).stdout
+    names = set(re.findall(r"^(\S+)\nCategories: ", listed, re.MULTILINE))
+    scripts = {name: those for name, those in nse.installed().items() if (SCRIPTS / f"{name}.nse").exists()}
+    assert names
+    assert nse.chosen(nse.rules(rule), scripts) == names
+
+
+def test_a_database_of_the_user_does_not_make_a_script_harmless(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "script.db").write_text('Entry { filename = "smb-flood.nse", categories = { "safe", } }\n')
+    assert nse.installed(str(tmp_path))["smb-flood"] >= {"dos", "safe"}
+
+
 def test_a_database_of_scripts_is_found_by_datadir(tmp_path):
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "script.db").write_text('Entry { filename = "own.nse", categories = { "dos", } }\n')
@@ -301,7 +335,9 @@ def test_what_was_certainly_asked_for(args, ranges):
 
 def test_the_table_of_risks_is_the_documented_one():
     documented = re.findall(r"^\| `([^`]+)` \| (low|medium|high|critical) \|$", PAGE.read_text(), re.MULTILINE)
-    made = {(reason, kind) for kind, reason in [*risk.TECHNIQUES.values(), *risk.SCRIPTS.values(), *risk.EVASION.values()]}
+    made = {
+        (reason, kind) for kind, reason in [*risk.TECHNIQUES.values(), *risk.SCRIPTS.values(), *risk.EVASION.values()]
+    }
     assert set(documented) == made | set(risk.OTHER.items())
     assert len(documented) == len(set(documented))
 
