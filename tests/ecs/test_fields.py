@@ -44,7 +44,7 @@ LATER = {"nmap.port.tombstone"}
 NAMES = {"nmap.scan.supersedes": "a" * 64, "nmap.scan.diverges_from": "b" * 64}
 
 ASKED = (
-    b'<nmaprun args="nmap -sU -T2 -p53 -D ME,RND --script dns-brute -oX x.xml 192.0.2.0/24" start="1772442776">'
+    b'<nmaprun args="nmap -sU -T2 -p53 -D ME,RND --script dns-brute --script-args pass=x -oX x.xml 192.0.2.0/24" start="1772442776">'
     b"</nmaprun>"
 )
 """A command line that tells all it can."""
