@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from forwarder.audit import problems as problem
 from forwarder.audit.follow import Block
 
 WINDOW: Final = 1 << 19
@@ -188,14 +189,14 @@ class Joiner:
             event.last = max(event.last, seen.at + start + len(line))
             event.complete = event.complete or kind in ENDS
             if event.size + len(line) > MAX_EVENT:
-                event.cut = "event too large"
+                event.cut = problem.EVENT_TOO_LARGE
                 continue
             event.lines.append(line)
             event.size += len(line)
             self._held += len(line)
             while len(self._open) > MAX_OPEN or self._held > MAX_HELD:
                 oldest = next(iter(self._open.values()))
-                oldest.cut = oldest.cut or "too many events at once"
+                oldest.cut = oldest.cut or problem.TOO_MANY_EVENTS
                 self._close(oldest)
 
     def _close(self, event: Event) -> None:
