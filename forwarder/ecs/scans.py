@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
-from forwarder.ecs import attribution, commands, context, ecs, fit, forwarder, from
+from forwarder.ecs import attribution, commands, fit
+from forwarder.ecs.context import Context, Options
 from forwarder.ecs.identity import EventId
 from forwarder.ecs.tally import Tally
 from forwarder.nmap import ranges
