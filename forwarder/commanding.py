@@ -19,7 +19,6 @@ from forwarder.ecs.context import Options, network_of
 from forwarder.ecs.networks import Networks
 from forwarder.nmap import command, mask
 
-
 MOST_NETWORKS: Final = 100
 """Targets whose networks a record names."""
 

@@ -1,7 +1,7 @@
 """Makes the ledger's tables of executions and claims again from the sealed records, when a log is adopted.
 
-What records do not hold, secrets that were masked and sightings one by one, is not known again: such an execution is not
-matched with scans that come later, but no evidence of it is taken for new.
+What records do not hold, secrets that were masked and sightings one by one, is not known again: such an execution is
+not matched with scans that come later, but no evidence of it is taken for new.
 """
 
 from __future__ import annotations

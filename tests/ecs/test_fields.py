@@ -13,8 +13,8 @@ from orjson import Fragment
 from forwarder import commanding
 from forwarder.attribute.model import Answer, known
 from forwarder.audit.interface import Execution, Finding, Output, User
-from forwarder.ecs import fields as table
 from forwarder.ecs import attribution, audit, fit, hosts, scans
+from forwarder.ecs import fields as table
 from forwarder.ecs.check import REQUIRED, TEXTS, _wrong, problems
 from forwarder.ecs.context import Attributed, Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
@@ -60,7 +60,9 @@ def records(data: bytes, options: Options = OPTIONS, who: Attributed | None = No
     found = []
     reader = Reader(io.BytesIO(data))
     for document in Survey(io.BytesIO(data)):
-        context = Context(document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id, who or Attributed())
+        context = Context(
+            document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id, who or Attributed()
+        )
         tally = Tally()
         mapper = HostMapper(context, tally)
         for host in reader.hosts(document):
@@ -81,7 +83,21 @@ def leaves(name: str, value: object) -> set[str]:
 SEEN = Execution(
     source="shim",
     identity="c" * 32,
-    argv=("nmap", "-sU", "-T2", "-p53", "-D", "ME,RND", "--script", "dns-brute", "--script-args", "dns.pass=x", "-oX", "x.xml", "192.0.2.0/24"),
+    argv=(
+        "nmap",
+        "-sU",
+        "-T2",
+        "-p53",
+        "-D",
+        "ME,RND",
+        "--script",
+        "dns-brute",
+        "--script-args",
+        "dns.pass=x",
+        "-oX",
+        "x.xml",
+        "192.0.2.0/24",
+    ),
     start="2026-03-02T09:12:56.000Z",
     end="2026-03-02T09:14:31.000Z",
     host="scanner-1",
@@ -137,7 +153,9 @@ def executions() -> list[dict]:
     args = [(run, link) for link in links]
     for more in (("x" * 100_000,), ("192.0.2.0/24", "-iL", "list", "\udcff\n\x1b[0m", *map(str, range(50_000)))):
         args.append((known(replace(SEEN, argv=(*SEEN.argv, *more))), audit.Link()))
-    lines = [audit.record(OPTIONS, item, commanding.understood(item.whole, OPTIONS), link, "9" * 64) for item, link in args]
+    lines = [
+        audit.record(OPTIONS, item, commanding.understood(item.whole, OPTIONS), link, "9" * 64) for item, link in args
+    ]
     found = Finding("audit-log-truncated", "it shrank", MTIME, "/var/log/audit/audit.log", 7, "x")
     lines.append(audit.finding(OPTIONS, found, audit.finding_id(found), ["8" * 64]))
     assert all(len(line) < MAX_RECORD_BYTES for line in lines)
@@ -151,7 +169,16 @@ def rich() -> list[dict]:
     large = data.replace(b"<hostscript>", b"<hostscript>" + many)
     cut = data[: data.index(b"<output")].replace(b'profile_name="Intense scan"', b'profile_name="&#x1;"')
     masscan = (FIXTURES / "masscan.xml").read_bytes()
-    return [*records(data), *records(large), *records(cut), *records(DERIVED), *records(ASKED), *records(masscan), *records(data, who=made()), *executions()]
+    return [
+        *records(data),
+        *records(large),
+        *records(cut),
+        *records(DERIVED),
+        *records(ASKED),
+        *records(masscan),
+        *records(data, who=made()),
+        *executions(),
+    ]
 
 
 @pytest.fixture
