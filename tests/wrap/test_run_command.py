@@ -1,6 +1,5 @@
 """`nmap-forwarder run`: what the shim does, and the result is forwarded at once."""
 
-import json
 import os
 import subprocess
 import sys
@@ -18,8 +17,8 @@ def _nmap():
     need("nmap")
 
 
-def entries(forwarder):
-    return [json.loads(path.read_text()) for path in sorted((forwarder.directory / "state/runs").glob("*.end.json"))]
+def executed(forwarder):
+    return [record for record in forwarder.records("audit") if record["event"]["action"] == "nmap-executed"]
 
 
 def test_a_scan_is_run_and_forwarded(forwarder):
@@ -102,7 +101,7 @@ def test_help_has_examples():
 def test_the_record_of_the_execution_leads_to_the_scan(forwarder, tmp_path):
     forwarder.command("run", "--reason", "inventory", "--ticket", "CHG-1", "--", "nmap", *LIST)
     forwarder.command("run", "--", "nmap", "-oX", tmp_path / "mine.xml", "-sT", "-n", "-p", "1", "127.0.0.1")
-    audits = {record["event"].get("reason", ""): record for record in forwarder.records("audit")}
+    audits = {record["event"].get("reason", ""): record for record in executed(forwarder)}
     assert audits["inventory"]["labels"]["ticket"] == "CHG-1"
     assert audits["inventory"]["process"]["args"] == ["nmap", *LIST]
     scans = forwarder.records("scan")
@@ -146,5 +145,5 @@ def test_users_without_a_state_directory_write_to_the_machines_spool(forwarder, 
     assert not (forwarder.directory / "state").exists()
     env = {"NMAP_FORWARDER_AUDIT_SPOOL": str(spool)}
     assert forwarder.command("forward", env=env).returncode == 0
-    (record,) = forwarder.records("audit")
+    (record,) = executed(forwarder)
     assert record["process"]["args"] == ["nmap", *LIST]
