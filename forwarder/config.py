@@ -490,7 +490,7 @@ def part(config: str, prefixes: tuple[str, ...], environment: Mapping[str, str])
         UsageError: a value of these is not what its key needs, a key is unknown, or the file cannot be read.
     """
     file = Path(config)
-    from_file = _read(file, required=True)
+    from_file = _read(file, required=False)
     return {key.name: _value(key, {}, file, from_file, environment) for key in KEYS if key.name.startswith(prefixes)}
 
 

@@ -336,3 +336,16 @@ def told(forwarder):
             yield "scan", record["nmap"]["scan"]["id"], record["nmap"]["attribution"]["confidence"]
         else:
             yield record["event"]["id"], 0, ""
+
+
+def test_a_log_that_is_adopted_takes_no_evidence_for_new(forwarder):
+    paths = with_real_log(forwarder)
+    forwarder.forward(paths)
+    before = len(forwarder.records())
+    for path in (forwarder.directory / "state").glob("ledger.sqlite*"):
+        path.unlink()
+    done = forwarder.command("adopt")
+    assert done.returncode == 0, done.stderr
+    outcome = forwarder.forward(paths)
+    assert (outcome.executions, len(forwarder.records())) == (0, before)
+    sound(forwarder)

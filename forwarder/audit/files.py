@@ -15,6 +15,8 @@ from forwarder.intake import BROKEN, opened
 
 CHUNK: Final = 1 << 20
 """Bytes read at a time."""
+LARGEST_HISTORY: Final = 64 << 20
+"""Bytes of the largest file of an ordinary user that is read."""
 ROTATION: Final = re.compile(
     r"(?:[.-](?P<date>\d{8}(?:[-T_.]?\d{2,10})?)|\.(?P<number>\d{1,5}))?(?P<packed>\.(?:gz|xz|zst|bz2))?"
 )
@@ -86,17 +88,18 @@ class Content:
 
     Args:
         path: the file.
-        follow: whether it may be a link.
+        of_user: it is an ordinary user's, who could make it a link to what only we may read, or a compressed bomb:
+            no link is followed, nothing decompressed, and what is too large for a history is not read.
 
     Raises:
         InputError: it is no file that can be read; errno ENOENT is left as FileNotFoundError.
     """
 
-    def __init__(self, path: str, *, follow: bool = True) -> None:
+    def __init__(self, path: str, *, of_user: bool = False) -> None:
         self.path = path
         self.damaged = False
         """The compressed data ends early: what could be read is all there is."""
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if of_user else 0)
         try:
             descriptor = os.open(path, flags)
         except FileNotFoundError:
@@ -108,6 +111,10 @@ class Content:
         if not stat.S_ISREG(self.stat.st_mode):
             os.close(descriptor)
             raise InputError(f"{path}: no regular file")
+        if of_user and self.stat.st_size > LARGEST_HISTORY:
+            os.close(descriptor)
+            raise InputError(f"{path}: larger than any history ({self.stat.st_size} bytes)")
+        self._plain = of_user
         self._file: IO[bytes] = os.fdopen(descriptor, "rb")
         self._stream: IO[bytes] = self._open()
         self.compressed = self._stream is not self._file
@@ -150,4 +157,4 @@ class Content:
         return found
 
     def _open(self) -> IO[bytes]:
-        return opened(self._file)
+        return self._file if self._plain else opened(self._file)

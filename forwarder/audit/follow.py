@@ -95,8 +95,12 @@ class Follower:
             if names == self._names():
                 break
         matched = {row for row in self._rows.values() if isinstance(row, Position)}
-        for file in self._files():
-            file.before = self._match(file, self._old)
+        for place, file in [(place, row) for place, row in self._rows.items() if isinstance(row, _File)]:
+            try:
+                file.before = self._match(file, self._old)
+            except InputError as error:
+                self._pass_over(place, error)
+                continue
             if file.before:
                 matched.add(file.before)
         self._judge({_content(position) for position in matched})
@@ -112,22 +116,28 @@ class Follower:
 
     def _open_all(self) -> list[tuple[str, int]]:
         names, unchanged = self._names(), {(old.path, old.stat): old for old in self._old if old.stat}
-        follow = not self.log.startswith("history:")  # users could point theirs at anything that we may read
+        own = self.log.startswith("history:")
         for place, (path, _) in enumerate(names):
             try:
                 if known := unchanged.get((path, status(os.stat(path)))):  # noqa: PTH116
                     self._rows[place] = known
                     continue
-                content = Content(path, follow=follow)
+                content = Content(path, of_user=own)
             except InputError as error:
-                self._said(str(error))
-                self._unreadable = True
+                self._pass_over(place, error)
                 continue
             except OSError:
                 continue  # gone again
             file = _File(content, status(content.stat), age=abs(self._now() - content.stat.st_mtime))
             self._rows[place] = file
         return names
+
+    def _pass_over(self, place: int, error: InputError) -> None:
+        """Leave a file that cannot be read for a later run."""
+        self._said(str(error))
+        self._unreadable = True
+        if isinstance(row := self._rows.pop(place, None), _File):
+            row.content.close()
 
     def _close(self) -> None:
         for file in self._files():
@@ -190,9 +200,7 @@ class Follower:
     def blocks(self) -> Iterator[Block]:
         """Yield what is new, in whole lines; a line without its end only once nothing is added to it for a minute."""
         read: tuple[Position, ...] = ()
-        for place, file in self._rows.items():
-            if not isinstance(file, _File):
-                continue
+        for place, file in [(place, row) for place, row in self._rows.items() if isinstance(row, _File)]:
             before = file.before
             if (copy := self._match(file, read)) and (not before or copy.read > before.read):
                 before = copy  # of what an earlier file held: it is being compressed, or was copied to be cut
@@ -202,7 +210,10 @@ class Follower:
             seed = min(file.start, PRINT)
             file.begun = file.content.seek(file.start - seed)
             file.tail = file.content.read(seed)
-            yield from self._lines(place, file)
+            try:
+                yield from self._lines(place, file)
+            except InputError as error:
+                self._said(str(error))
             if row := self._row(place, file, file.read):
                 read = (*read, row)
             file.content.close()

@@ -56,7 +56,8 @@ class Logs:
         self, sources: Sequence[str], tools: Collection[str], positions: Positions, said: Callable[[str], object]
     ) -> None:
         self._sources, self._tools, self._positions, self._said = sources, tools, positions, said
-        self._finished: dict[str, Progress] = {}
+        self._seen: set[str] = set()
+        self._finished: list[Progress] = []
         self._current: tuple[Follower, Reader] | None = None
 
     def __iter__(self) -> Iterator[Evidence]:
@@ -68,7 +69,10 @@ class Logs:
             if not found:
                 self._said(f"{source}: there is no such log")
             for log in sorted(found | {log for log in known if files.means(source, log)}):
-                if log not in self._finished:
+                if not log.isprintable():
+                    self._said(f"{log}: its path has odd characters: not read")
+                elif log not in self._seen:
+                    self._seen.add(log)
                     yield from self._read(log)
 
     def progress(self) -> list[Progress]:
@@ -77,7 +81,7 @@ class Logs:
         After a Finding that a log was altered, the log is read from its beginning: executions come again
         under the identities that they had. Whoever records them drops identities that are recorded already.
         """
-        found = list(self._finished.values())
+        found = list(self._finished)
         if self._current:
             follower, reader = self._current
             held = reader.held(settled=False)
@@ -86,7 +90,8 @@ class Logs:
 
     def _read(self, log: str) -> Iterator[Evidence]:
         kind = log.partition(":")[0]
-        follower = Follower(log, lambda: files.files_of(log), self._positions.of(log), self._said)
+        before = self._positions.of(log)
+        follower = Follower(log, lambda: files.files_of(log), before, self._said)
         follower.open()
         yield from follower.findings
         reader = _reader(kind, self._tools, follower.done)
@@ -95,7 +100,9 @@ class Logs:
         settled = follower.settled
         yield from reader.end(settled=settled)
         held = reader.held(settled=settled)
-        self._finished[log] = follower.progress(held, reader.done(held), ended=True)
+        progress = follower.progress(held, reader.done(held), ended=True)
+        if progress.positions != before:
+            self._finished.append(progress)
         self._current = None
 
 

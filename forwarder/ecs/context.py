@@ -118,9 +118,7 @@ class Context:
         """Return the most specific configured network of an address, else its /24 or /64."""
         if not self._networks and ":" not in ip:
             return f"{ip.rpartition('.')[0]}.0/24"  # what the general way below gives, without its cost
-        if network := self._networks.of(ip):
-            return network
-        return str(ip_network(f"{ip}/{PREFIX[ip_address(ip).version]}", strict=False))
+        return network_of(self._networks, ip)
 
     def target(self, ip: str) -> dict[str, Any]:
         """Return `nmap.target` of a scanned address: its network, and who answers for it."""
@@ -133,3 +131,8 @@ class Context:
         stream = {"type": "logs", "dataset": name, "namespace": self.options.namespace}
         shared = self.who.shared if dataset != "scan" else {}
         return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs} | shared
+
+
+def network_of(known: Networks[str], ip: str) -> str:
+    """Return the most specific configured network of an address, else its /24 or /64."""
+    return known.of(ip) or str(ip_network(f"{ip}/{PREFIX[ip_address(ip).version]}", strict=False))

@@ -19,6 +19,10 @@ ENTRY: Final = re.compile(r'filename\s*=\s*"([^"]+?)(?:\.nse)?"\s*,\s*categories
 TOKEN: Final = re.compile(r"[()]|[^\s()]+")
 DEEPEST: Final = 50
 """Brackets within brackets that are followed."""
+LONGEST: Final = 200
+"""Characters of a name or glob; no script's is as long."""
+MOST: Final = 1000
+"""Rules that are looked at; each is tried on all scripts."""
 FILES: Final = "files"
 """Said in place of a category of scripts that are named by their path: nmap's table does not know them."""
 
@@ -28,6 +32,8 @@ Test = Callable[[str, frozenset[str]], bool]
 def installed(datadir: str = "") -> Scripts:
     """Return the scripts of the nmap on this machine, from its script.db; those we know of where there is none.
 
+    A database may be the user's own, so scripts that we know keep the categories that we know, beside those it gives.
+
     Args:
         datadir: value of --datadir; else NMAPDIR and the usual places are looked at.
     """
@@ -36,9 +42,11 @@ def installed(datadir: str = "") -> Scripts:
         try:
             if place and path.is_file() and path.stat().st_size <= DATABASE_BYTES:
                 text = path.read_text(encoding="utf-8", errors="replace")
-                return {
-                    name.rpartition("/")[2]: frozenset(re.findall(r'"([^"]+)"', found))
-                    for name, found in ENTRY.findall(text)
+                known = table()
+                return known | {
+                    name: known.get(name, frozenset()) | frozenset(re.findall(r'"([^"]+)"', found))
+                    for entry, found in ENTRY.findall(text)
+                    if (name := entry.rpartition("/")[2])
                 }
         except (OSError, ValueError):
             continue
@@ -59,7 +67,7 @@ def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
     """
     known = table() if scripts is None else scripts
     found: set[str] = set()
-    for rule in wanted:
+    for rule in wanted[:MOST]:
         asked = _Rule(rule)
         named = set(asked.categories)
         found |= set(CATEGORIES) if "all" in named else named
@@ -72,7 +80,7 @@ def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
 
 def chosen(wanted: list[str], scripts: Scripts) -> set[str]:
     """Return the names of all scripts that rules choose, by name or by category."""
-    return {name for rule in wanted for name in _Rule(rule).chosen(scripts)}
+    return {name for rule in wanted[:MOST] for name in _Rule(rule).chosen(scripts)}
 
 
 class _Rule:
@@ -138,6 +146,8 @@ class _Parser:
             if wanted:
                 self.categories.append(lower)
             return lambda _name, those: lower == "all" or lower in those
+        if len(word) > LONGEST:
+            return lambda _name, _those: False
         glob = word.removesuffix(".nse").replace("[", "[[]").replace("?", "[?]")
         if wanted:
             self.globs.append(glob)

@@ -205,7 +205,7 @@ def untrusted(root: Path, path: str) -> str:
 
 def before(say: Callable[[str], None], *, dry: bool) -> None:
     """Stop what runs of what is about to be removed."""
-    if _has_systemd():
+    if _has_systemd() and Path(SYSTEMD, f"{UNIT}.path").exists():
         _run(say, ["systemctl", "stop", f"{UNIT}.path", f"{UNIT}.timer"], dry=dry)
 
 

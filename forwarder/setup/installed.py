@@ -109,7 +109,7 @@ class Installed:
         if self._records:
             text = json.dumps({"version": 1, "made": list(self._records.values())}, indent=1)
             if not manifest.exists() or manifest.read_text(encoding="utf-8") != text:
-                durable.write(manifest, text.encode(), 0o600)
+                durable.write(manifest, text.encode())
             return
         for path in (manifest, manifest.with_name(manifest.name + durable.PART)):
             with suppress(FileNotFoundError):

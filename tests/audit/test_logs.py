@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 from audit_lines import event, text
 from audit_runs import Runs
+
+from forwarder import config
+from forwarder.audit.files import Content
+from forwarder.audit.interface import TOOLS
+from forwarder.config import Settings
+from forwarder.errors import InputError
 
 
 def syslog(second: int, *words: str) -> bytes:
@@ -110,6 +117,40 @@ def test_a_history_that_is_a_link_is_not_followed(tmp_path):
     assert ".bash_history" in runs.said[0]
 
 
+def test_a_history_that_would_cost_too_much(tmp_path):
+    (tmp_path / "large").open("wb").truncate(100 << 20)
+    bomb = gzip.compress(b"nmap 10.0.0.1\n" + bytes(30 << 20))
+    (tmp_path / "bomb").write_bytes(bomb)
+    runs = Runs(tmp_path, f"history:{tmp_path}/large", f"history:{tmp_path}/bomb")
+    assert runs.run() == []
+    assert "larger than any history" in runs.said[0]
+
+
+def test_nothing_new_is_nothing_to_save(tmp_path):
+    (tmp_path / "audit.log").write_bytes(text(event(1)))
+    runs = Runs(tmp_path, f"auditd:{tmp_path}/audit.log")
+    runs.run()
+    logs = runs.logs()
+    assert (list(logs), logs.progress()) == ([], [])
+
+
+def test_a_log_that_cannot_be_read_to_its_end_goes_on_later(tmp_path, monkeypatch):
+    (tmp_path / "audit.log").write_bytes(text(event(1)) + bytes(3 << 20) + b"\n" + text(event(2)))
+    runs = Runs(tmp_path, f"auditd:{tmp_path}/audit.log")
+    read = Content.read
+
+    def broken(content, size):
+        if content._at > 1 << 20:
+            raise InputError("audit.log: Input/output error")
+        return read(content, size)
+
+    monkeypatch.setattr(Content, "read", broken)
+    assert [item.identity for item in runs.run()] == ["1700000000.123:1"]
+    assert runs.said == ["audit.log: Input/output error"]
+    monkeypatch.setattr(Content, "read", read)
+    assert [item.identity for item in runs.run()] == ["1700000000.123:2"]
+
+
 def test_several_sources_and_tools(tmp_path):
     (tmp_path / "audit.log").write_bytes(text(event(1), event(2, [b"zmap"], exe=b"/usr/bin/zmap", comm=b"zmap")))
     (tmp_path / "auth.log").write_bytes(syslog(1, "nmap", "a"))
@@ -117,3 +158,11 @@ def test_several_sources_and_tools(tmp_path):
     found = Runs(tmp_path, *sources, tools=("nmap", "zmap")).run()
     assert [(item.source, item.tool) for item in found] == [("auditd", "nmap"), ("auditd", "zmap"), ("sudo", "nmap")]
     assert {Path(item.log_path).name for item in found} == {"audit.log", "auth.log"}
+
+
+def test_the_configuration_in_the_documentation(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/AUDIT_LOGS.md").read_text()
+    (tmp_path / "c.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    settings = Settings({}, config=str(tmp_path / "c.toml"), environment={})
+    assert {source.partition(":")[0] for source in settings["audit.sources"]} == set(config.AUDIT_KINDS)
+    assert settings["audit.tools"] == TOOLS
