@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Final
 
 from forwarder.nmap.argline import join, split
@@ -68,7 +68,7 @@ class _Masker:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.count = 0
-        self._names = [name.lower() for name in names]
+        self._names = re.compile("|".join(translate(name.lower()) for name in names))
 
     def urls(self, word: str) -> str:
         """Replace the passwords of URLs."""
@@ -103,7 +103,7 @@ class _Masker:
 
     def _secret(self, key: str) -> bool:
         name = key.strip(" \t\n\r\"'[]-").lower()
-        return any(fnmatchcase(name, pattern) for pattern in self._names)
+        return bool(self._names.match(name))
 
     def _mark(self, secret: str) -> str:
         if secret in {"", MARK}:

@@ -146,9 +146,7 @@ class _Parser:
             if wanted:
                 self.categories.append(lower)
             return lambda _name, those: lower == "all" or lower in those
-        if len(word) > LONGEST:
-            return lambda _name, _those: False
-        glob = word.removesuffix(".nse").replace("[", "[[]").replace("?", "[?]")
+        glob = word.removesuffix(".nse").replace("[", "[[]").replace("?", "[?]") if len(word) <= LONGEST else ""
         if wanted:
             self.globs.append(glob)
         return lambda name, _those: fnmatchcase(name, glob)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 NONE, REQUIRED, OPTIONAL = "", ":", "::"
@@ -98,6 +99,12 @@ Read = tuple[str, str | None]
 """An option by its usual name with dashes, and its value or None."""
 
 
+@lru_cache(maxsize=256)
+def _named(name: str) -> tuple[str, ...]:
+    """Return the long options that a name, or its beginning, stands for; nmap takes only a single one."""
+    return (name,) if name in LONG else tuple(known for known in LONG if known.startswith(name))
+
+
 class Words:
     """Sorts the words of a command line into options and operands, as glibc's getopt_long_only permutes them.
 
@@ -131,7 +138,7 @@ class Words:
         if double or len(word) > 2 or word[1] not in SHORT:  # noqa: PLR2004
             start = 2 if double else 1
             name, equals, value = word[start:].partition("=")
-            found = [name] if name in LONG else [known for known in LONG if known.startswith(name)]
+            found = _named(name)
             if len(found) == 1:
                 self._long(index, found[0], value if equals else None, len(word) - len(value))
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice, product
@@ -35,7 +35,7 @@ class Block:
     """How many; one for a name without a netmask."""
     name: str = ""
     """Instead of addresses."""
-    octets: tuple[tuple[int, ...], ...] = ()
+    octets: tuple[Sequence[int], ...] = ()
     """The values of each octet of IPv4, in order."""
     pair: Range | None = None
     """The range of IPv6."""
@@ -92,12 +92,12 @@ def block(expression: str, *, v6: bool = False) -> Block | None:
     return Block(count, pair=(IPv6Address(first), IPv6Address(first + count - 1)))
 
 
-def _octets(text: str) -> tuple[tuple[int, ...], ...]:
+def _octets(text: str) -> tuple[Sequence[int], ...]:
     """Return the values of each octet of `10.0.0-3,7.*`, nothing if it is no such expression."""
     parts = text.split(".")
-    found = []
+    found: list[Sequence[int]] = []
     for part in parts:
-        values: set[int] = set()
+        spans = []
         for item in ("-" if part == "*" else part).split(","):
             match = NUMBER.fullmatch(item)
             if not item or not match:
@@ -107,19 +107,26 @@ def _octets(text: str) -> tuple[tuple[int, ...], ...]:
             last = (int(high) if high else FULL - 1) if dash else first
             if not first <= last < FULL:
                 return ()
-            values.update(range(first, last + 1))
-        found.append(tuple(sorted(values)))
+            spans.append(range(first, last + 1))
+        found.append(spans[0] if len(spans) == 1 else sorted({value for span in spans for value in span}))
     return tuple(found) if len(found) == OCTETS else ()
 
 
-def _widened(values: tuple[int, ...], bits: int) -> tuple[int, ...]:
+def _widened(values: Sequence[int], bits: int) -> Sequence[int]:
     """Return the values of an octet and all that a netmask of so many of its bits does not tell from them."""
     size = 1 << (8 - min(max(bits, 0), 8))
+    if size == 1:
+        return values
+    if size == FULL:
+        return range(FULL)
     starts = sorted({value // size * size for value in values})
     return tuple(value for start in starts for value in range(start, start + size))
 
 
-def _runs(values: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+def _runs(values: Sequence[int]) -> Iterator[tuple[int, int]]:
+    if isinstance(values, range):
+        yield values[0], values[-1]
+        return
     first = last = values[0]
     for value in values[1:]:
         if value != last + 1:
