@@ -13,7 +13,7 @@ from forwarder.config import Settings
 from forwarder.errors import ForwarderError, UsageError
 from forwarder.outcome import Listener
 from forwarder.terminal import complain
-from forwarder.wrap import CONFIG, MARK, REASON, SPOOL, TICKET, sudo
+from forwarder.wrap import CONFIG, REASON, SPOOL, TICKET, sudo
 from forwarder.wrap.recorder import Request
 from forwarder.wrap.run import REFUSED, Result, finish, run
 
@@ -86,15 +86,13 @@ def _settings(args: argparse.Namespace) -> tuple[Settings | None, str]:
 
 
 def _tool(name: str) -> str:
-    """Return the path of the program behind a shim of ours, if there is one.
+    """Return the path of the program that is run.
 
     Raises:
         UsageError: it is not there.
     """
-    for path in sudo.candidates(name):
-        with open(path, "rb") as file:  # noqa: PTH123
-            if MARK not in file.read(512):
-                return path
+    if path := sudo.found(name):
+        return path
     raise UsageError(f"{name}: no such program", "install it, or name its path")
 
 

@@ -16,6 +16,8 @@ MARK = b"nmap-forwarder shim"
 GUARD = "NMAP_FORWARDER_WRAPPED"
 """Environment variable by which a shim knows that its parent (the process id in it) records already."""
 
+PRIVATE = "nmap-forwarder-of-"
+"""Beginning of the name of a directory that a wrapper, whose process id follows, has sudo's nmap write to."""
 REASON, TICKET = "NMAP_FORWARDER_REASON", "NMAP_FORWARDER_TICKET"
 """Environment variables by which scripts say why they scan."""
 
@@ -33,9 +35,9 @@ def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL
     Returns:
         The tool's exit code, 77 when the policy refused it. A signal that ended the tool ends this process, too.
     """
-    if os.environ.get(GUARD) == str(os.getppid()):
-        os.execv(tool, argv)  # noqa: S606
     try:
+        if os.environ.get(GUARD) == str(os.getppid()) or _below_sudo(argv):
+            os.execv(tool, argv)  # noqa: S606
         from signal import SIGINT  # noqa: PLC0415 - what cannot be imported must not keep nmap from running
 
         from forwarder.wrap.child import end_like  # noqa: PLC0415
@@ -49,3 +51,13 @@ def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL
         return finish(run(request), source)
     except KeyboardInterrupt:  # before there was a tool that it could have meant
         return end_like(SIGINT)
+
+
+def _below_sudo(argv: list[str]) -> bool:
+    """Tell whether a wrapper above sudo, which lets no variable through, records already."""
+    pids = [word.partition(PRIVATE)[2].partition("-")[0] for word in argv if PRIVATE in word]
+    if not pids:
+        return False
+    from forwarder.wrap.process import ancestors  # noqa: PLC0415
+
+    return bool({str(process.pid) for process in ancestors(os.getppid())}.intersection(pids))

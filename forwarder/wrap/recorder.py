@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
-from forwarder.wrap import SPOOL, outputs, rules, sudo
+from forwarder.wrap import PRIVATE, SPOOL, outputs, rules, sudo
 from forwarder.wrap.entry import Entry, remove
 from forwarder.wrap.facts import gather, now
 from forwarder.wrap.process import read
@@ -130,7 +130,7 @@ class Recorder:
         """Return where root may write for us: the spool is sticky, there protected_regular keeps root out."""
         from tempfile import mkdtemp  # noqa: PLC0415 - only sudo needs it
 
-        self._private = mkdtemp(prefix="nmap-forwarder-")
+        self._private = mkdtemp(prefix=f"{PRIVATE}{os.getpid()}-")
         os.close(Entry.create(f"{self._private}/xml"))
         return f"{self._private}/xml"
 

@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
+from forwarder.wrap import MARK
+from forwarder.wrap.process import read
+
 WITH_VALUE: Final = set("aCcDghpRrTtUu")
 """Options of sudo(8) that take the next word, if none is attached."""
 LONG_WITH_VALUE: Final = {
@@ -59,5 +62,5 @@ def candidates(name: str) -> Iterator[str]:
 
 
 def found(name: str) -> str:
-    """Return the path of a program; empty if it is not there."""
-    return next(candidates(name), "")
+    """Return the path of a program, behind a shim of ours if there is one; empty if it is not there."""
+    return next((path for path in candidates(name) if MARK not in read(path, 512)), "")

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import wrapped
 from conftest import need
 
 NMAP = "nmap"
@@ -83,7 +85,26 @@ def test_under_sudo_and_around_sudo(forwarder):
     assert ran.returncode == 0, ran.stderr
     (scan,) = forwarder.records("scan")
     assert scan["nmap"]["scan"]["type"] == ["connect"]
-    assert not list(Path("/tmp").glob("nmap-forwarder-*/xml"))
+    assert not list(Path(tempfile.gettempdir()).glob("nmap-forwarder-of-*/xml"))
+
+
+def test_a_shim_below_sudo_leaves_recording_to_run(forwarder, tmp_path):
+    """sudo lets no variable of ours through."""
+    if subprocess.run([need("sudo"), "-n", "true"], check=False).returncode:
+        pytest.skip("sudo asks for a password here")
+    wrapper = wrapped.Wrapper(tmp_path / "spool")
+    wrapper.spool.mkdir()
+    shim = tmp_path / "bin" / "nmap"
+    shim.parent.mkdir()
+    code = wrapper.command()[4].replace("'", '"')
+    python = f"{sys.executable} -I -S -c '{code}'"
+    shim.write_text(f'#!/bin/sh\n# nmap-forwarder shim\nexec {python} {wrapped.NMAP} nmap "$@"\n')
+    shim.chmod(0o755)
+    assert subprocess.run(["sudo", "-n", shim, *LIST], capture_output=True, check=False).returncode == 0
+    assert len(wrapper.entries()) == 1
+    assert forwarder.command("run", "--", "sudo", "-n", shim, *LIST).returncode == 0
+    assert len(wrapper.entries()) == 1
+    assert len(executed(forwarder)) == len(forwarder.records("scan")) == 1
 
 
 def test_the_users_own_stays(forwarder, tmp_path):
