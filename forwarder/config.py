@@ -244,6 +244,7 @@ KEYS: Final = (
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
     Key("target.networks", (), _networks, "Networks (CIDR) that targets are told apart by; else /24 and /64."),
+    Key("target.owners", "", _path, "CSV with the columns network, owner, criticality: who answers for which targets."),
     Key(
         "records.ports",
         "open",

@@ -89,8 +89,8 @@ class Sink:
     """Gives the asset of a vantage point and host.id."""
     observed: Callable[[Asset], object]
     """Takes an asset as it is known now."""
-    up: Callable[[str, Range], Iterator[Asset]]
-    """Yields the assets of a vantage point in a range of addresses that were up."""
+    up: Callable[[str, Range, str, str], Iterator[Asset]]
+    """Yields the assets of a vantage point in a range of addresses that were up for another scan, before a time."""
 
 
 def options(settings: Settings) -> Options:
@@ -101,6 +101,7 @@ def options(settings: Settings) -> Options:
         observer_ip=settings["observer.ip"],
         vantage=settings["scan.vantage"],
         networks=settings["target.networks"],
+        owners=settings["target.owners"],
         all_ports=settings["records.ports"] == "all",
         os_accuracy=settings["records.os_accuracy"],
     )
@@ -242,7 +243,7 @@ def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[
     if document.cut or facts.get("exit") != "success" or not start:
         return
     for addresses in targets(facts.get("args", "")):
-        for asset in sink.up(context.options.vantage, addresses):
+        for asset in sink.up(context.options.vantage, addresses, context.scan_id, start):
             if asset.scan_id != context.scan_id and asset.time < start:
                 yield gone(asset, context.time["value"], context.scan_id)
 

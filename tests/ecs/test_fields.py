@@ -22,7 +22,12 @@ from forwarder.nmap.survey import Survey
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "nmap"
-OPTIONS = Options(observer="scanner-1", observer_ip="198.51.100.7", networks=("192.0.2.0/25",))
+OPTIONS = Options(
+    observer="scanner-1",
+    observer_ip="198.51.100.7",
+    networks=("192.0.2.0/25",),
+    owners=ROOT / "tests" / "fixtures" / "owners.csv",
+)
 MTIME = "2024-01-01T00:00:00.000Z"
 SPLICED = {"nmap.backfill", *(f"nmap.seal.{name}" for name in ("anchor", "batch", "index", "manifest", "origin"))}
 """Fields that only delivered documents have."""
