@@ -129,7 +129,7 @@ def _os(machine: Machine) -> str:
 
 def _port(machine: Machine, number: int, *, scripts: bool) -> str:
     service, product, version = machine.ports[number]
-    tunnel = ' tunnel="ssl"' if number == 443 else ""  # noqa: PLR2004 - HTTPS
+    tunnel = ' tunnel="ssl"' if number == 443 else ""
     facts = "".join(f' {name}="{value}"' for name, value in (("product", product), ("version", version)) if value)
     said = "".join(_scripts(machine, number)) if scripts else ""
     return (
@@ -139,7 +139,7 @@ def _port(machine: Machine, number: int, *, scripts: bool) -> str:
 
 
 def _scripts(machine: Machine, number: int) -> Iterator[str]:
-    if number == 443:  # noqa: PLR2004 - HTTPS
+    if number == 443:
         yield _certificate(machine)
     if number in {80, 443, 8080}:
         yield f'<script id="http-title" output="{machine.name}"><elem key="title">{machine.name}</elem></script>'
@@ -152,13 +152,13 @@ def _scripts(machine: Machine, number: int) -> Iterator[str]:
         )
         if rows:
             yield f'<script id="vulners" output="{cpe}"><table key="{cpe}">{rows}</table></script>'
-    if number == 22:  # noqa: PLR2004 - SSH
+    if number == 22:
         key = base64.b64encode(sha512(machine.name.encode()).digest()).decode()
         yield (
             f'<script id="ssh-hostkey" output="256 ED25519"><table><elem key="type">ssh-ed25519</elem>'
             f'<elem key="bits">256</elem><elem key="key">{key}</elem></table></script>'
         )
-    if machine.tested and number == 443:  # noqa: PLR2004 - HTTPS
+    if machine.tested and number == 443:
         yield (
             f'<script id="ssl-poodle" output="VULNERABLE"><table key="{machine.tested}"><elem key="title">SSL POODLE '
             f'information leak</elem><elem key="state">VULNERABLE</elem><table key="ids"><elem>CVE:{machine.tested}'

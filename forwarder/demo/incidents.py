@@ -86,7 +86,7 @@ class Planter:
         yield self.plant(night, "10.20.2.0/24", "scan_off_hours")
         yield self.plant(self.run("frank", refused=True), "192.0.2.0/24", "nmap_refused")
         run = self.run("mallory", "-sn -oX {out} {net}", remote="10.30.1.10")
-        yield self.plant(run, "10.20.1.0/24", "first_use_of_nmap_by_user")
+        yield self.plant(run, "10.20.1.0/24", "first_use_of_nmap_by_user", "first_use_of_options_by_user")
         run = self.run("alice", host="db-20-3.example.com")
         yield self.plant(run, "10.20.1.0/24", "server_that_never_scans")
 
@@ -100,7 +100,9 @@ class Planter:
         self.mark("risky_scan_without_ticket", documents, "nmap.scan")
         yield documents
         run = self.run("dana", "-sV --script http-enum -p 80 -oX {out} {net}", ticket="")
-        yield self.plant(run, "10.20.1.0/24", "intrusive_scripts", first)
+        documents = self.plant(run, "10.20.1.0/24", "intrusive_scripts", first)
+        self.mark("risky_scan_without_ticket", documents, "nmap.scan")
+        yield documents
 
     def outputs(self) -> Iterator[list[Document]]:
         """What became of the result."""

@@ -62,7 +62,7 @@ class Story:
         self.web = next(
             machine for machine in self.machines if machine.ip.startswith("203.0.113.") and 443 in machine.ports
         )
-        self.web.certificate_end = self.end - timedelta(hours=20)
+        self.web.certificate_end = self.end - timedelta(hours=2)
         self.file = next(machine for machine in self.machines if machine.role == "file")
 
     def tell(self) -> Iterator[list[Document]]:
@@ -83,15 +83,15 @@ class Story:
                 at = midnight + timedelta(hours=18, minutes=self.rng.randrange(60))
                 if scanner is not self.lab or at < self.end - timedelta(hours=30):
                     yield self._kept(scanner, at, day)
-            if day % 6 == 5:  # noqa: PLR2004 - about once a week
+            if day % 6 == 5:
                 yield self.alert(midnight + timedelta(hours=10), 47, "Rare service", "first seen in 30 days")
 
     def _drift(self, day: int) -> None:
         """Change the company a little, as companies do."""
         machine = self.rng.choice(self.machines)
-        if day % 9 == 4:  # noqa: PLR2004 - some of the days
+        if day % 9 == 4:
             machine.ports.setdefault(8080, ("http", "Apache Tomcat", "9.0.70"))
-        elif day % 9 == 8 and machine.role != "app":  # noqa: PLR2004
+        elif day % 9 == 8 and machine.role != "app":
             machine.ports.pop(8080, None)
         elif day == self.days // 2:
             for one in self.machines:
@@ -112,13 +112,13 @@ class Story:
 
     def _by_people(self, midnight: datetime) -> Iterator[list[Document]]:
         for user in ("alice", "bob", "carol", "dana", "erik"):
-            if self.rng.random() < 0.4:  # noqa: PLR2004 - twice in a week of five days
+            if self.rng.random() < 0.4:
                 start = midnight + timedelta(hours=8 + self.rng.randrange(8), minutes=self.rng.randrange(60))
                 network, (vantage, _) = self.rng.choice(list(NETWORKS.items()))
                 reason, ticket = self.rng.choice(REASONS), f"SEC-{self.rng.randrange(1001, 1400)}"
                 run = Run(user, USERS[user], USUAL, start, self.rng.randrange(30, 400), reason, ticket)
                 yield self.batch(self.scanners[vantage], run, network)
-        if self.rng.random() < 0.1:  # noqa: PLR2004 - a slip now and then, long explained
+        if self.rng.random() < 0.1:
             start = midnight + timedelta(hours=9)
             run = Run("frank", "1010", USUAL, start, 40, "looking at a printer", policy={"scanner": "unlisted"})
             yield self.batch(self.main, run, "10.20.2.0/24")
