@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha512
 from html import escape
 from random import Random
@@ -61,8 +61,6 @@ class Machine:
     cves: tuple[tuple[str, str], ...] = ()
     tested: str = ""
     """CVE that a script of nmap finds present."""
-    since: datetime = datetime.min.replace(tzinfo=UTC)
-    """First day that it is there."""
 
 
 def machines(rng: Random, start: datetime) -> list[Machine]:

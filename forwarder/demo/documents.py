@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class Desk:
         """Return an execution, and its record."""
         look = reading.options(self.settings(scanner))
         argv = ("nmap", *shlex.split(run.args))
-        path = next((word for option, word in zip(argv, argv[1:], strict=False) if option == "-oX"), "")
+        path = next((word for option, word in pairwise(argv) if option == "-oX"), "")
         state = {"missing": "missing", "discarded": "discarded"}.get(run.output, "present")
         whole = Execution(
             source="auditd",
@@ -138,8 +139,7 @@ class Desk:
     @staticmethod
     def _policy(run: Run) -> dict[str, Any]:
         usual = {"action": "allowed", "scope": "inside", "scanner": "listed", "hours": "working"}
-        found = usual | run.policy | ({"action": "refused", "reason": ["outside-scope"]} if run.refused else {})
-        return found
+        return usual | run.policy | ({"action": "refused", "reason": ["outside-scope"]} if run.refused else {})
 
     def scan(self, scanner: Scanner, run: Run, item: Known | None, xml: str) -> list[Document]:
         """Return the records of a scan's XML; without an execution, of one that nobody is known to have made."""
@@ -187,7 +187,12 @@ class Desk:
     def _up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
         low, high = addresses
         for asset in list(self._assets.values()):
-            if asset.vantage == vantage and asset.up and asset.ip and low <= ip_address(asset.ip) <= high:
+            if (
+                asset.vantage == vantage
+                and asset.up
+                and asset.ip
+                and int(low) <= int(ip_address(asset.ip)) <= int(high)
+            ):
                 yield asset
 
     def finding(self, scanner: Scanner, action: str, message: str, time: datetime, path: str) -> list[Document]:

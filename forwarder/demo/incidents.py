@@ -76,8 +76,8 @@ class Planter:
 
     def people(self) -> Iterator[list[Document]]:
         """Who, why, where and when."""
-        nothing = {"reason": "", "ticket": ""}
-        yield self.plant(self.run("alice", **nothing), "10.20.2.0/24", "scan_without_reason_or_ticket", of="nmap.scan")
+        run = self.run("alice", reason="", ticket="")
+        yield self.plant(run, "10.20.2.0/24", "scan_without_reason_or_ticket", of="nmap.scan")
         run = self.run("frank", policy={"scanner": "unlisted"})
         yield self.plant(run, "10.20.2.0/24", "user_not_among_scanners")
         run = self.run("alice", policy={"scope": "outside", "action": "flagged", "reason": ["outside-scope"]})

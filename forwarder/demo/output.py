@@ -68,7 +68,7 @@ def to_elasticsearch(found: Iterable[Document], settings: Settings, namespace: s
 
 
 def _keep_times(client: Elasticsearch, where: str, namespace: str) -> None:
-    """Have the data streams of the demonstration keep event.ingested: the usual pipeline would say that all came now."""
+    """Have the data streams of the demonstration keep event.ingested; the usual pipeline would say: now."""
     from elasticsearch import ApiError  # noqa: PLC0415
 
     for dataset in DATASETS:

@@ -207,11 +207,13 @@ class Story:
 
 
 def parsed(line: bytes) -> Document:
+    """Return a record from its line."""
     found: Document = orjson.loads(line)
     return found
 
 
 def verdict(scanner: Scanner, at: datetime, *findings: dict[str, str]) -> dict[str, Any]:
+    """Return what a verification leaves, with (code, message) of its findings."""
     return {
         "time": timestamp(at),
         "origin": scanner.origin,

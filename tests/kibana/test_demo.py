@@ -13,6 +13,7 @@ from test_rules import RULES, ready  # noqa: F401 - a fixture
 from forwarder.demo.output import documents
 from forwarder.demo.story import Story
 from forwarder.ecs.check import problems
+from forwarder.ecs.fields import DATASETS
 
 END = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def test_all_documents_are_sound_and_each_dataset_has_some(tmp_path):
     _, found = told(tmp_path, days=30)
     assert [problem for document in found for problem in problems(document)] == []
     counts = Counter(document["event"]["dataset"] for document in found)
-    assert set(counts) == {f"nmap.{name}" for name in "scan host port vulnerability change audit alert seal".split()}
+    assert set(counts) == {f"nmap.{name}" for name in DATASETS}
     assert len({document["event"]["id"] for document in found}) == len(found)
     ingested = [document["event.ingested"] for document in found]
     assert ingested == sorted(ingested)

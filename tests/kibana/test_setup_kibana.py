@@ -28,7 +28,7 @@ def things(monkeypatch):
 @pytest.fixture
 def setup(forwarder, kibana, monkeypatch, capsys):
     """Runs the program here, where the things can be changed."""
-    from forwarder.cli import main  # noqa: PLC0415
+    from forwarder.cli import main
 
     forwarder.init()
     monkeypatch.setenv("NMAP_FORWARDER_CONFIG", str(forwarder.directory / "config.toml"))
