@@ -18,7 +18,7 @@ from forwarder.archive import records
 from forwarder.archive.interface import POINTER, Archive
 from forwarder.config import Settings
 from forwarder.errors import IntegrityError, NothingError
-from forwarder.ledger import ANCHORED, EARLY, Batch, Input, Ledger
+from forwarder.ledger import ANCHORED, EARLY, XML, Batch, Input, Ledger
 from forwarder.seal.manifest import Manifest, checkpoint_name, digest, manifest_name
 from forwarder.seal.note import Checkpoint
 from forwarder.state import State
@@ -145,7 +145,9 @@ def _batches(ledger: Ledger, state: State, resend: int, result: Adopted) -> int:
                 result.inputs += 1
                 known = old.input(item.raw_sha256)
                 path, mtime = (known.path, known.mtime) if known else (intake.STDIN, manifest.created)
-                row = Input(item.raw_sha256, item.raw_bytes, item.stored_sha256, item.stored_bytes, path, mtime)
+                row = Input(
+                    item.raw_sha256, item.raw_bytes, item.stored_sha256, item.stored_bytes, path, mtime, kind=item.kind
+                )
                 ledger.add_input(row)
                 ledger.finish_input(item.raw_sha256, "read")
                 ledger.set_evidence_anchored(item.raw_sha256)
@@ -167,7 +169,7 @@ def _give_up(ledger: Ledger, state: State, fork: int, said: Said, result: Adopte
             continue
         for item in manifest.evidence:
             known, row = state.ledger.input(item.raw_sha256), ledger.input(item.raw_sha256)
-            if row or not known:
+            if row or not known or item.kind != XML:  # audit logs are read again from where they are
                 continue
             if not item.stored_sha256:
                 said(f"{known.path}: only its hash was kept: forward it again")

@@ -92,7 +92,8 @@ class Attributor:
             output = "unclaimed"
         link = audit.Link(status, output, answer, supersedes=supersedes)
         runs = [run for entity_id in answer.executions if (run := self._pending.execution(entity_id))]
-        return attribution.attributed(link, runs)
+        policy = commanding.understood(runs[0].whole, self.look).policy if answer.confidence in SURE else {}
+        return attribution.attributed(link, runs, policy)
 
     # --- scans and executions -----------------------------------------------------------------------------
 
@@ -183,7 +184,7 @@ class Attributor:
         # its own id stands in process.entity_id; the list of executions is for scans
         answer = replace(answer, executions=(), candidates=0)
         link = audit.Link(status, output, answer, run.scans[-1] if run.scans else "", run.record_id)
-        command = commanding.understood(run.whole, self.settings)
+        command = commanding.understood(run.whole, self.look)
         line = audit.record(self.look, run, command, link, identity, [source.raw_sha256 for source in sources])
         self.emit(line, sources)
         run.record_id = identity

@@ -1,11 +1,10 @@
-"""What records say of a command line: its facts, what the policy thinks of it, and all of it with secrets masked."""
+"""What records say of an execution's command line: its facts, what the policy thinks of it, secrets masked."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,43 +12,40 @@ from typing import Any
 from forwarder import policy
 from forwarder.attribute.model import seconds
 from forwarder.audit.interface import Execution
-from forwarder.config import Settings
+from forwarder.ecs import commands
 from forwarder.ecs.audit import Command, clean
+from forwarder.ecs.context import Options
 from forwarder.nmap import command, mask
 
 
-def understood(whole: Execution, settings: Settings) -> Command:
+def understood(whole: Execution, look: Options) -> Command:
     """Return what a record says of an execution's command line.
 
     Args:
         whole: the execution.
-        settings: patterns of secrets, and the policy.
+        look: patterns of secrets, and the policy.
     """
-    names = settings.get("audit.mask", mask.NAMES)
-    argv, masked = mask.mask(whole.argv, names)
-    parsed = command.parse(whole.argv, Path(whole.cwd) if whole.cwd else None, seconds(whole.start))
-    scan = command.facts(parsed) if whole.tool == "nmap" else {}
-    found = _judged(whole, parsed, settings) if whole.tool == "nmap" else {}
-    if whole.start:
-        scan["hour"], scan["weekday"], hours = policy.when(datetime.fromisoformat(whole.start), settings)
-        found |= {"hours": hours} if hours else {}
-    return Command(
-        tuple(argv),
-        masked,
-        mask.mask_line(clean(whole.title), names)[0],
-        mask.mask_line(clean(whole.parent_command_line), names)[0],
-        scan,
-        found,
-    )
+    title, parent = (mask.mask_line(clean(text), look.mask)[0] for text in (whole.title, whole.parent_command_line))
+    if whole.tool != "nmap":
+        words, masked = mask.mask(whole.argv, look.mask)
+        scan: dict[str, Any] = {}
+        judged: dict[str, Any] = {}
+    else:
+        uid = int(whole.real.id) if whole.real.id.isdigit() else None
+        parsed = command.parse(whole.argv, Path(whole.cwd) if whole.cwd else None, seconds(whole.start), uid)
+        scan, words, masked = commands.of_argv(whole.argv, parsed, look)
+        judged = judgement(whole, parsed, look)
+    clock, hours = commands.times(whole.start, look)
+    return Command(tuple(words), masked, title, parent, _clean(scan | clock), judged | hours)
 
 
-def _judged(whole: Execution, parsed: command.Command, settings: Settings) -> dict[str, Any]:
+def judgement(whole: Execution, parsed: command.Command, look: Options) -> dict[str, Any]:
     """Return nmap.policy; what the wrapper did weighs more than what we would do now."""
     user = whole.login.name or whole.sudo_user or whole.real.name
-    judgement = policy.judge(parsed, user, groups(user), whole.reason, whole.ticket, settings)
-    reasons = whole.policy_reasons if whole.policy_action else judgement.reasons
-    found = {"action": whole.policy_action or judgement.action, "scope": judgement.scope, "scanner": judgement.scanner}
-    return found | ({"reason": list(reasons)} if reasons else {})
+    found = policy.judge(parsed, user, groups(user), whole.reason, whole.ticket, look.policy)
+    reasons = whole.policy_reasons if whole.policy_action else found.reasons
+    said = {"action": whole.policy_action or found.action, "scope": found.scope, "scanner": found.scanner}
+    return said | ({"reason": [clean(reason) for reason in reasons]} if reasons else {})
 
 
 @lru_cache(256)
@@ -60,3 +56,12 @@ def groups(user: str) -> tuple[str, ...]:
         return tuple(grp.getgrgid(number).gr_name for number in numbers)
     except (KeyError, ValueError):
         return ()
+
+
+def _clean(value: Any) -> Any:
+    """Return JSON values without bytes that are no UTF-8."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_clean(member) for member in value]
+    return {name: _clean(member) for name, member in value.items()} if isinstance(value, dict) else value

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from forwarder import policy_settings as policy
 from forwarder.audit.interface import TOOLS
 from forwarder.errors import UsageError
+from forwarder.nmap.mask import NAMES
 
 ENVIRONMENT: Final = "NMAP_FORWARDER_"
 
@@ -148,6 +150,13 @@ def _networks(value: Any) -> tuple[str, ...]:
         raise ValueError("networks in CIDR notation") from None
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError("a list of patterns; an empty one masks nothing")
+    return tuple(item.strip() for item in items if item.strip())
+
+
 def _authorities(value: Any) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     found = tuple(_text(item).strip() for item in items)
@@ -259,20 +268,26 @@ KEYS: Final = (
         "audit.tools", ("nmap",), _tools, "Programs whose executions become records: nmap, ncat, nping, masscan, zmap."
     ),
     Key(
-        "audit.grace",
-        3600,
-        _seconds,
-        "Seconds after its end for which a scan waits for evidence, and an execution for its output.",
-    ),
-    Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
-    Key("observer.ip", "", _address, "Address that it scans from."),
-    Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
-    Key(
         "audit.spool",
         "",
         _path,
         "Directory that the wrapper of nmap writes to for all users; enroll makes and sets it.",
     ),
+    Key(
+        "audit.grace",
+        3600,
+        _seconds,
+        "Seconds after its end for which a scan waits for evidence, and an execution for its output.",
+    ),
+    Key(
+        "audit.mask",
+        NAMES,
+        _patterns,
+        "Names whose values are secrets, which records have as ***; an empty list masks nothing.",
+    ),
+    Key("observer.name", "", _text, "Name of the machine that scans; by default this machine's host name."),
+    Key("observer.ip", "", _address, "Address that it scans from."),
+    Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
     Key("target.networks", (), _networks, "Networks (CIDR) that targets are told apart by; else /24 and /64."),
     Key(
         "records.ports",
@@ -281,6 +296,49 @@ KEYS: Final = (
         'Ports with a record of their own: "open" (all but closed and filtered ones) or "all" that nmap lists.',
     ),
     Key("records.os_accuracy", 95, _percent, "Least accuracy in percent at which an OS guess becomes host.os."),
+    Key(
+        "policy.require_reason",
+        "none",
+        policy.CHECKS["require_reason"],
+        'What happens to a scan without a reason: "none", "flag" or "refuse".',
+    ),
+    Key(
+        "policy.require_ticket",
+        "none",
+        policy.CHECKS["require_ticket"],
+        'What happens to a scan without a ticket: "none", "flag" or "refuse".',
+    ),
+    Key("policy.ticket_pattern", "", policy.CHECKS["ticket_pattern"], "Regular expression that a ticket matches."),
+    Key("policy.scopes", (), policy.CHECKS["scopes"], "Networks (CIDR) and names (* is anything) that may be scanned."),
+    Key(
+        "policy.outside_scope",
+        "flag",
+        policy.CHECKS["outside_scope"],
+        'What happens to a scan with targets outside of them: "flag" or "refuse".',
+    ),
+    Key(
+        "policy.forbid",
+        (),
+        policy.CHECKS["forbid"],
+        "What scans may not do, for instance script:exploit, evasion:decoys, option:--spoof-mac, risk:critical.",
+    ),
+    Key(
+        "policy.forbidden",
+        "flag",
+        policy.CHECKS["forbidden"],
+        'What happens to a scan that does: "flag" or "refuse".',
+    ),
+    Key("policy.scanners", (), policy.CHECKS["scanners"], "Users, and groups with a % before them, who scan."),
+    Key(
+        "policy.unlisted",
+        "flag",
+        policy.CHECKS["unlisted"],
+        'What happens to a scan by another user: "none", "flag" or "refuse".',
+    ),
+    Key("policy.hours", (), policy.hours, 'Working hours, for instance "mon-fri 08:00-18:00"; a fact of records.'),
+    Key("policy.timezone", "", policy.timezone, "Time zone of hours, for instance Europe/Berlin; by default UTC."),
+    Key("policy.users", {}, policy.overrides, "What differs for a user, in tables such as [policy.users.alice]."),
+    Key("policy.groups", {}, policy.overrides, "What differs for a group, in tables such as [policy.groups.pentest]."),
     Key(
         "seal.heartbeat_hours",
         24,

@@ -118,7 +118,7 @@ class Claims:
         return list(self._some("status = 'pending' AND deadline <= ? ORDER BY deadline LIMIT ?", now, most))
 
     def counts(self) -> dict[str, int]:
-        """Return how many scans there are, by status and confidence: `pending none`, `final exact`, …"""
+        """Return how many scans there are, by status and confidence: `pending none`, `final exact` and so on."""
         rows = self._db.execute("SELECT status || ' ' || confidence AS how, count(*) FROM claim GROUP BY how")
         return dict(rows.fetchall())
 

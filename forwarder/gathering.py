@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from itertools import islice
 from typing import Final, NamedTuple
 
 from forwarder import intake, spool
 from forwarder.attribute import merge
-from forwarder.attribute.model import WRAPPED, Known, known, outputs_of, seconds
+from forwarder.attribute.model import WRAPPED, Known, known, outputs_of, seconds, short
 from forwarder.attributing import Attributor
+from forwarder.audit.entry import name_of
 from forwarder.audit.interface import Evidence, Execution, Finding
 from forwarder.audit.logs import Logs
 from forwarder.ecs import audit
@@ -106,7 +107,7 @@ class Gatherer:
             if isinstance(evidence, Finding):
                 self._find(key, evidence, source)
                 continue
-            part = evidence if evidence.outputs else replace(evidence, outputs=outputs_of(evidence))
+            part = self._completed(evidence)
             item = self._item(part)
             item.add(part)
             self._pending.put(item)  # so that the next piece of evidence finds it; it is recorded below
@@ -118,6 +119,16 @@ class Gatherer:
             self._record(entry)
         for entry in changed.values():
             self._attributor.settle_execution(entry.item)
+
+    def _completed(self, seen: Execution) -> Execution:
+        """Return a sighting with what follows from it: outputs by its command line, users' names on this machine."""
+        if not seen.outputs:
+            seen.outputs = outputs_of(seen)
+        if short(seen.host) in {"", short(self._settings["observer.name"])}:
+            for user in (seen.login, seen.real, seen.effective):
+                if user.id.isdigit() and not user.name:
+                    user.name = name_of(int(user.id))
+        return seen
 
     def _find(self, key: str, found: Finding, source: Input | None) -> None:
         """Record what is remarkable about the evidence itself."""

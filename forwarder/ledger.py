@@ -182,6 +182,8 @@ CREATE INDEX claim_pending ON claim (deadline) WHERE status = 'pending';
 """,
 )
 """What each version added to the one before; once released, an entry never changes."""
+XML: Final = "nmap-xml"
+"""Kind of evidence: an XML file as nmap wrote it."""
 ANCHORED: Final = ("anchored", "delivering", "delivered")
 """States of a batch that is in the archive."""
 EARLY: Final = "early-"
@@ -206,7 +208,7 @@ class Input:
     anchored: int = 0
     uid: str = ""
     owner: str = ""
-    kind: str = "nmap-xml"
+    kind: str = XML
     """What it is as evidence."""
 
 

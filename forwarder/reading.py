@@ -24,6 +24,7 @@ from forwarder.nmap.command import asked
 from forwarder.nmap.reader import VERSION, Reader
 from forwarder.nmap.survey import Document, Survey
 from forwarder.nmap.targets import Range
+from forwarder.policy_settings import DEFAULTS
 
 CHUNK: Final = 1 << 20
 MAX_NOTES: Final = 20
@@ -110,6 +111,8 @@ def options(settings: Settings) -> Options:
         networks=settings["target.networks"],
         all_ports=settings["records.ports"] == "all",
         os_accuracy=settings["records.os_accuracy"],
+        mask=settings["audit.mask"],
+        policy={name: settings[name] for name in DEFAULTS},
     )
 
 

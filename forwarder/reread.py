@@ -17,7 +17,7 @@ from forwarder.archive import records
 from forwarder.archive.interface import Archive
 from forwarder.config import Settings
 from forwarder.errors import InputError
-from forwarder.ledger import Ledger, Scan
+from forwarder.ledger import XML, Ledger, Scan
 from forwarder.nmap.survey import Survey
 from forwarder.seal.manifest import Evidence, evidence_name
 from forwarder.state import State
@@ -41,8 +41,9 @@ def inputs(ledger: Ledger, state: State, settings: Settings) -> int:
     newest: Evidence | None = None
     seen: dict[str, Evidence] = {}
     for manifest in records.batches(state.archive):
-        newest = manifest.evidence[-1] if manifest.evidence else newest
-        seen |= {item.raw_sha256: item for item in manifest.evidence}
+        scans = [item for item in manifest.evidence if item.kind == XML]  # what audit logs say, records tell whole
+        newest = scans[-1] if scans else newest
+        seen |= {item.raw_sha256: item for item in scans}
     for item in seen.values():
         if item.stored_sha256 and item is not newest:
             copy = _fetch(state, item)

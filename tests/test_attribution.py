@@ -4,13 +4,15 @@ import json
 import os
 import pwd
 import secrets
+import shutil
 import time
 from datetime import UTC, datetime
 
+import crash
 import pytest
-from conftest import host, scan
+from conftest import Forwarder, scan
 
-from forwarder import gathering, spool
+from forwarder import gathering, outbox, spool
 from forwarder.audit.interface import Execution, Output, User, facts
 from forwarder.ecs.check import problems
 
@@ -226,7 +228,7 @@ def spooled(forwarder):
 def test_what_the_wrapper_left_is_exact(forwarder, spooled):
     forwarder.init()
     spooled(scan(1))
-    spooled(scan(2).replace("10.0.0.1\"", "10.9.0.1\""))  # at the same time, with the same words
+    spooled(scan(2).replace("10.0.0.1\"", "10.9.0.1\""), pid=5000)  # at the same time, with the same words
     outcome = forwarder.forward()
     assert (outcome.executions, outcome.scans) == (2, 2)
     answers = [record["nmap"]["attribution"] for record in forwarder.records("scan")]
@@ -259,3 +261,70 @@ def test_one_file_that_the_kernel_saw_being_asked_for_is_exact(audited, log):
     assert (record["nmap"]["attribution"]["confidence"]) == "exact"
     assert {"arguments", "output-path", "host", "time"} <= set(record["nmap"]["attribution"]["reason"])
     sound(audited)
+
+
+# --- crashes ------------------------------------------------------------------------------------------------
+
+
+def audit_line(n, start):
+    """Two records of one execve as auditd writes them, and its end."""
+    head = f"msg=audit({start}.100:{n}):"
+    return (
+        f'type=SYSCALL {head} arch=c000003e syscall=59 success=yes exit=0 ppid=300 pid={4000 + n} auid=1000 uid=0 gid=0 '
+        f'euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=3 comm="nmap" exe="/usr/bin/nmap" key="nmap"\n'
+        f'type=EXECVE {head} argc=5 a0="nmap" a1="-sS" a2="-oX" a3="x" a4="10.0.0.0/16"\n'
+        f'type=CWD {head} cwd="/home/alice"\n'
+        f"type=EOE {head}\n"
+    )
+
+
+def with_real_log(forwarder):
+    log = forwarder.write("audit.log", "".join(audit_line(n, START + 400 * n) for n in range(9)))
+    forwarder.flags |= {"audit_sources": f"auditd:{log}", "audit_grace": 0}
+    for n in range(3):
+        text = scan(2, start=START + 400 * n).replace('addr="10.0.0.', f'addr="10.{n}.0.')
+        forwarder.write(f"in/{n}.xml", text)
+    return forwarder.directory / "in"
+
+
+def test_a_real_log_names_the_login_user(forwarder):
+    paths = with_real_log(forwarder)
+    outcome = forwarder.forward(paths)
+    assert (outcome.executions, outcome.scans) == (9, 3)
+    assert [r["user"]["id"] for r in forwarder.records("scan")] == ["1000"] * 3
+    assert [r["nmap"]["attribution"]["confidence"] for r in forwarder.records("scan")] == ["strong"] * 3
+    fates = [r["nmap"]["attribution"]["output"] for r in forwarder.records("audit")]
+    assert sorted(fates) == ["met"] * 3 + ["missing"] * 6 + ["waiting"] * 9
+    sound(forwarder)
+
+
+def test_a_kill_at_any_durable_step_loses_no_evidence_and_tells_nothing_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_RECORDS", 5)
+    monkeypatch.setattr(gathering, "AT_A_TIME", 4)
+    reference = Forwarder(tmp_path / "reference")
+    reference.forward(with_real_log(reference))
+    wanted = sorted(told(reference))
+    steps, died = 0, True
+    while died:
+        steps += 11
+        victim = Forwarder(tmp_path / f"v{steps}")
+        paths = with_real_log(victim)
+        victim.init()
+        died = crash.dies(steps, lambda: victim.forward(paths))
+        victim.forward(paths)
+        assert sorted(told(victim)) == wanted, f"killed at step {steps}"
+        sound(victim)
+        assert not list((victim.directory / "state" / "spool").iterdir())
+        shutil.rmtree(victim.directory)
+    assert steps > 100
+
+
+def told(forwarder):
+    """What records say, in the end, of each execution and scan; the ids of all others."""
+    for record in forwarder.records():
+        if record["event"]["dataset"] == "nmap.audit":
+            yield record["event"]["action"], record["process"]["pid"], record["nmap"]["attribution"]["output"]
+        elif record["event"]["dataset"] == "nmap.scan":
+            yield "scan", record["nmap"]["scan"]["id"], record["nmap"]["attribution"]["confidence"]
+        else:
+            yield record["event"]["id"], 0, ""

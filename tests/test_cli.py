@@ -264,6 +264,10 @@ def test_settings_come_from_flag_then_environment_then_file(tmp_path):
         ("[target]\nnetworks = ['x']", "CIDR"),
         ("[records]\nos_accuracy = 101", "percentage"),
         ("namespace = 'A-b'", "namespace"),
+        ("[audit]\nsources = ['/var/log/audit/audit.log']", "KIND:PATH"),
+        ("[audit]\nsources = ['auditd:audit.log']", "an absolute path"),
+        ("[audit]\nsources = ['syslog:/var/log/auth.log']", "kinds are auditd, laurel"),
+        ("[audit]\ntools = ['nmap', 'nc']", "some of nmap, ncat"),
     ],
 )
 def test_a_bad_configuration_names_the_key(tmp_path, text, words):
@@ -271,6 +275,20 @@ def test_a_bad_configuration_names_the_key(tmp_path, text, words):
     file.write_text(text)
     with pytest.raises(UsageError, match=re.escape(words)):
         Settings({}, config=str(file), environment={})
+
+
+def test_audit_sources_and_tools(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text(
+        '[audit]\nsources = ["auditd:/var/log/audit/audit.log", "history:/home/*/.bash_history"]\ntools = ["zmap"]\n'
+    )
+    settings = Settings({}, config=str(file), environment={})
+    assert settings["audit.sources"] == ("auditd:/var/log/audit/audit.log", "history:/home/*/.bash_history")
+    assert settings["audit.tools"] == ("nmap", "zmap")
+    given = Settings(
+        {}, environment={"NMAP_FORWARDER_AUDIT_SOURCES": "sudo:/var/log/auth.log, laurel:/var/log/laurel/audit.log"}
+    )
+    assert given["audit.sources"] == ("sudo:/var/log/auth.log", "laurel:/var/log/laurel/audit.log")
 
 
 def test_a_configuration_that_is_no_text(tmp_path):

@@ -18,8 +18,10 @@ from forwarder.audit.interface import STRONG, Execution
 
 BEFORE: Final = 1.0
 """Seconds that a scan may begin before its execve: nmap cuts its times to whole seconds."""
+PROMPT: Final = 1.0
+"""Seconds within which it does so where a file's path is to prove who wrote it,"""
 CLOSE: Final = 2.0
-"""Seconds within which nmap usually writes down its start,"""
+"""within which it usually does,"""
 AFTER: Final = 10.0
 """and within which it does when it reads long lists first."""
 SKEW: Final = 300.0
@@ -150,7 +152,9 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         return Pair(scan.scan_id, run.entity_id, POSSIBLE, (*reasons, "clock off"))
     tier = POSSIBLE
     if set(run.sources) & STRONG:
-        tier = LIKELY if lag > CLOSE else PROVEN if alike and path and local else NEAR
+        tier = LIKELY if lag > CLOSE else NEAR
+        if alike and path and local and lag <= PROMPT and not _other_output(scan, wrapped):
+            tier = PROVEN
     return Pair(scan.scan_id, run.entity_id, tier, (*reasons, "time"))
 
 
@@ -171,6 +175,12 @@ def _outputs(part: Execution) -> Iterable[str]:
 
 
 def _over(scan: Subject, whole: Execution) -> bool:
-    """Tell whether a process was over before the scan was, by one clock."""
+    """Tell whether a process ended at another time than the scan, by one clock."""
     end = seconds(whole.end)
-    return end is not None and scan.finish is not None and end < scan.finish - LATE
+    return end is not None and scan.finish is not None and abs(end - scan.finish) > LATE
+
+
+def _other_output(scan: Subject, wrapped: Iterable[Execution]) -> bool:
+    """Tell whether the wrapper saw something else in that file when its nmap ended."""
+    hashes = {output.sha256 for part in wrapped for output in part.outputs if output.format == "xml"} - {""}
+    return bool(hashes) and scan.sha256 not in hashes

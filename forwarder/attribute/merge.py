@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from forwarder.attribute.model import Known, seconds, short, words_of
-from forwarder.audit.interface import STRONG, Execution
+from forwarder.attribute.model import Known, seconds, short, trusted, words_of
+from forwarder.audit.interface import STRONG, Execution, User
 
 SAME: Final = 2.0
 """Seconds by which two records of one execve, with its process id, may differ."""
@@ -47,6 +47,8 @@ def _distance(part: Execution, other: Execution) -> float | None:
         return None
     if part.source == other.source and part.identity == other.identity:
         return 0.0
+    if _strangers(part, other):
+        return None
     alike = words_of(part) == words_of(other)
     first, second = seconds(part.start), seconds(other.start)
     apart = abs(first - second) if first is not None and second is not None else None
@@ -71,14 +73,24 @@ def _calls(parent: Execution, child: Execution) -> bool:
 
 
 def _same_user(part: Execution, other: Execution) -> bool:
-    """Tell whether two sightings can be of one user; where one names none, they can."""
-    ours, theirs = _users(part), _users(other)
-    return not ours or not theirs or bool(ours & theirs)
+    """Tell whether two sightings can be of one caller; where one names none, or the other way, they can."""
+    ours, theirs = _caller(part), _caller(other)
+    if ours.name and theirs.name:
+        return ours.name == theirs.name
+    return not ours.id or not theirs.id or ours.id == theirs.id
 
 
-def _users(part: Execution) -> set[str]:
+def _caller(part: Execution) -> User:
     """Return who called: sudo's caller or the login user before the user whose rights were used."""
     if part.sudo_user:
-        return {part.sudo_user}
-    login = {part.login.name, part.login.id} - {""}
-    return login or {part.real.name, part.real.id} - {""}
+        return User("", part.sudo_user)
+    return part.login if part.login != User() else part.real
+
+
+def _strangers(part: Execution, other: Execution) -> bool:
+    """Tell whether two sightings have no user in common: then one of them is not what it claims to be."""
+    ours, theirs = (
+        {user.id for user in (sight.login, sight.real, sight.effective)} - {""}
+        for sight in (trusted(part), trusted(other))
+    )
+    return bool(ours and theirs) and not ours & theirs

@@ -11,7 +11,7 @@ from typing import Any, Final
 from forwarder.attribute.words import words
 from forwarder.audit.entry import CLAIMED_EFFECTIVE, CLAIMED_LOGIN, CLAIMED_SUDO
 from forwarder.audit.interface import Execution, Output, User, facts
-from forwarder.nmap.command import parse
+from forwarder.nmap.command import outputs, parse
 
 SCHEME: Final = "nmap-forwarder/execution/v1"
 KERNEL_FIRST: Final = ("auditd", "laurel", "run", "shim", "sudo-io", "sudo", "history")
@@ -39,10 +39,6 @@ ASKED: Final = frozenset(
     }
 )
 """Members that the wrapper knows better than the kernel's log."""
-FORMATS: Final = {"-oX": "xml", "-oN": "normal", "-oG": "grepable", "-oS": "script-kiddie"}
-"""nmap's option → the interface's name of that format."""
-SUFFIXES: Final = {"xml": "xml", "nmap": "normal", "gnmap": "grepable"}
-"""What -oA adds to its value → the same."""
 CLAIMED: Final = {CLAIMED_LOGIN: "login", CLAIMED_EFFECTIVE: "effective", CLAIMED_SUDO: "sudo_user"}
 """Problem of a spool entry → member that it makes worthless."""
 MAX_PARTS: Final = 16
@@ -168,7 +164,7 @@ def short(host: str) -> str:
 
 def combine(parts: Iterable[Execution]) -> Execution:
     """Return what several sightings of one execution tell together; each fact from the source that knows it best."""
-    found = [_trusted(part) for part in parts]
+    found = [trusted(part) for part in parts]
     kernel = sorted(found, key=lambda part: KERNEL_FIRST.index(part.source))
     wrapper = sorted(found, key=lambda part: WRAPPER_FIRST.index(part.source))
     whole = Execution(kernel[0].source, found[0].identity, wrapper[0].argv)
@@ -184,7 +180,7 @@ def combine(parts: Iterable[Execution]) -> Execution:
     return whole
 
 
-def _trusted(part: Execution) -> Execution:
+def trusted(part: Execution) -> Execution:
     """Leave out who an ordinary user only claims to be, in an entry of the spool that he could write as he likes."""
     for problem, member in CLAIMED.items():
         if problem in part.problems:
@@ -223,10 +219,11 @@ def from_json(values: dict[str, Any]) -> Execution:
     Raises:
         TypeError: a member is unknown or missing.
     """
-    names = {field.name for field in fields(Execution)}
-    found = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items() if name in names
-    }
+    found: dict[str, Any] = {}
+    for member in fields(Execution):
+        if member.name in values:
+            value = values[member.name]
+            found[member.name] = tuple(value) if isinstance(value, list) else value
     for name in ("login", "real", "effective"):
         if name in found:
             found[name] = User(**found[name])
@@ -236,15 +233,10 @@ def from_json(values: dict[str, Any]) -> Execution:
 
 def outputs_of(part: Execution) -> tuple[Output, ...]:
     """Return the outputs that a command line names, for sources that do not tell of any."""
-    found = []
-    for option, value in parse(part.argv).options:
-        if value in {None, "", "-"} or value is None:
-            continue
-        if option in FORMATS:
-            found.append(Output(value, FORMATS[option]))
-        elif option == "-oA":
-            found += [Output(f"{value}.{suffix}", name) for suffix, name in SUFFIXES.items()]
-    return tuple(found)
+    if part.tool != "nmap":
+        return ()
+    start = datetime.fromisoformat(part.start).astimezone() if part.start else None
+    return tuple(Output(path, kind) for kind, path in outputs(parse(part.argv), start))
 
 
 def words_of(part: Execution) -> str:

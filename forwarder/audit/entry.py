@@ -78,7 +78,7 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
         raise EntryError("no JSON") from None
     if not isinstance(said, dict):
         raise EntryError("no JSON object")
-    if said.get("version") is not VERSION and said.get("version") != VERSION:
+    if _integer(said, "version", 0) != VERSION:
         raise EntryError("a version that is not known")
     if said.get("id") != identity or said.get("identity", identity) != identity:
         raise EntryError("not the id of its name")

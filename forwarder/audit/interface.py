@@ -1,4 +1,4 @@
-"""What every source of audit evidence gives: executions, each with where it was seen and how far that can be trusted."""
+"""What every source of audit evidence gives: executions, where each was seen, and how far that can be trusted."""
 
 from __future__ import annotations
 
@@ -97,11 +97,19 @@ class Execution:
     log_offset: int = -1
     raw: bytes = b""
     """The evidence itself: lines of the log, or the spool's entry; what is sealed as evidence."""
+    trusted: bool | None = None
+    """Whether this evidence can be trusted more, or less, than its source; None where it is as its source is."""
+
+    @property
+    def strong(self) -> bool:
+        """Whether an ordinary user could not have written it; `nmap.audit.strength`."""
+        return self.source in STRONG if self.trusted is None else self.trusted
 
     @property
     def tool(self) -> str:
-        """Name of the program."""
-        return (self.argv[0] if self.argv else self.executable).rpartition("/")[2]
+        """Name of the program: of its file if that is a tool, whatever it calls itself; else of its first argument."""
+        name = self.executable.rpartition("/")[2]
+        return name if name in TOOLS or not self.argv else self.argv[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Finding:
     """What is remarkable about the evidence itself."""
 
     action: str
-    """event.action: audit-log-truncated, output-altered, forwarder-failed, spool-entry-refused."""
+    """event.action: audit-log-truncated, audit-event-refused, output-altered, forwarder-failed, spool-entry-refused."""
     message: str
     """One line."""
     time: str

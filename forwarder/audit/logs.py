@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Protocol
 
+from forwarder.audit import files
+from forwarder.audit.auditd import Auditd
+from forwarder.audit.follow import Block, Follower
 from forwarder.audit.interface import Evidence
+from forwarder.audit.laurel import Laurel
+from forwarder.audit.lines import Lines
 from forwarder.positions import Positions, Progress
+
+
+class Reader(Protocol):
+    """What turns the lines of one log into evidence."""
+
+    def read(self, blocks: Iterator[Block]) -> Iterator[Evidence]:
+        """Take lines; yield what they make complete."""
+
+    def end(self, *, settled: bool) -> Iterator[Evidence]:
+        """Yield what is complete at the end of the log; all that is left if it is settled."""
+
+    def held(self, *, settled: bool) -> dict[int, int]:
+        """Return where, by file, the first line begins that is still needed."""
+
+    def done(self, held: dict[int, int]) -> tuple[str, ...]:
+        """Return the identities of what was handed over and has lines at or behind `held`."""
 
 
 class Logs:
@@ -31,18 +53,60 @@ class Logs:
     """
 
     def __init__(
-        self, sources: Sequence[str], tools: Sequence[str], positions: Positions, said: Callable[[str], object]
+        self, sources: Sequence[str], tools: Collection[str], positions: Positions, said: Callable[[str], object]
     ) -> None:
         self._sources, self._tools, self._positions, self._said = sources, tools, positions, said
+        self._seen: set[str] = set()
+        self._finished: list[Progress] = []
+        self._current: tuple[Follower, Reader] | None = None
 
     def __iter__(self) -> Iterator[Evidence]:
         """Yield the new evidence, one log after the other."""
-        yield from ()
+        known = self._positions.logs()
+        for source in self._sources:
+            kind, _, pattern = source.partition(":")
+            found = set(files.logs_of(kind, pattern))
+            if not found:
+                self._said(f"{source}: there is no such log")
+            for log in sorted(found | {log for log in known if files.means(source, log)}):
+                if log not in self._seen:
+                    self._seen.add(log)
+                    yield from self._read(log)
 
     def progress(self) -> list[Progress]:
-        """Return what is to be saved together with all evidence that was yielded so far, and without which it comes again.
+        """Return what is to be saved together with the evidence that was yielded so far; without it that comes again.
 
         After a Finding that a log was altered, the log is read from its beginning: executions come again
         under the identities that they had. Whoever records them drops identities that are recorded already.
         """
-        return []
+        found = list(self._finished)
+        if self._current:
+            follower, reader = self._current
+            held = reader.held(settled=False)
+            found.append(follower.progress(held, reader.done(held), ended=False))
+        return found
+
+    def _read(self, log: str) -> Iterator[Evidence]:
+        kind = log.partition(":")[0]
+        before = self._positions.of(log)
+        follower = Follower(log, lambda: files.files_of(log), before, self._said)
+        follower.open()
+        yield from follower.findings
+        reader = _reader(kind, self._tools, follower.done)
+        self._current = follower, reader
+        yield from reader.read(follower.blocks())
+        settled = follower.settled
+        yield from reader.end(settled=settled)
+        held = reader.held(settled=settled)
+        progress = follower.progress(held, reader.done(held), ended=True)
+        if progress.positions != before:
+            self._finished.append(progress)
+        self._current = None
+
+
+def _reader(kind: str, tools: Collection[str], done: Collection[str]) -> Reader:
+    if kind == "auditd":
+        return Auditd(tools, done)
+    if kind == "laurel":
+        return Laurel(tools, done)
+    return Lines(kind, tools, done)

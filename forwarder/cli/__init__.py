@@ -16,6 +16,7 @@ from forwarder.cli import (
     deliver,
     demo,
     diff,
+    enroll,
     forward,
     init,
     keys,
@@ -33,7 +34,8 @@ from forwarder.terminal import complain
 EPILOG = """\
 exit codes: 0 fine, 1 integrity failure, 2 usage or configuration, 3 nothing to do,
 65 finished but some input was rejected, 75 temporary failure: run it again.
-`diff` has those of diff: 0 the same, 1 different, 2 trouble.
+`diff` has those of diff: 0 the same, 1 different, 2 trouble. `run` has those of the
+program that it runs, and 77 for what the policy refuses.
 
 Every setting has an environment variable and a key in the configuration file;
 `nmap-forwarder init` writes one that explains them all."""
@@ -56,7 +58,8 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"nmap-forwarder {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", required=True)
-    for command in (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup, demo):
+    every = (init, forward, run, deliver, verify, prove, pull, status, diff, keys, rebuild, adopt, setup, enroll, demo)
+    for command in every:
         command.add(commands)
     return root
 

@@ -20,6 +20,7 @@ examples:
   nmap-forwarder forward /var/spool/nmap            # every scan in it, also compressed ones
   nmap -oX - 192.0.2.0/24 | nmap-forwarder forward -
   nmap-forwarder forward --json '/data/**/*.xml.gz'
+  nmap-forwarder forward --audit auditd:/var/log/audit/audit.log scan.xml
   nmap-forwarder forward --archive s3://scans/nmap /var/spool/nmap
   nmap-forwarder forward --elasticsearch https://es.example:9200 --api-key-file key scan.xml
 
@@ -35,6 +36,14 @@ def add(commands: Any) -> None:
         "paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input"
     )
     common.setting(parser, "archive", "lock_wait", "intake.settle", "observer.name", "scan.vantage")
+    parser.add_argument(
+        "--audit",
+        dest="audit_sources",
+        action="append",
+        metavar="KIND:PATH",
+        help="audit log that tells who ran nmap; kinds are auditd, laurel, sudo, sudo-io, history; repeatable "
+        "(NMAP_FORWARDER_AUDIT_SOURCES)",
+    )
     common.setting(parser, "records.ports", "privacy.evidence", *common.S3, *common.ELASTICSEARCH)
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     parser.add_argument("--quiet", action="store_true", help="print nothing but problems")
@@ -88,6 +97,8 @@ def _summary(outcome: Outcome, place: str) -> str:
     parts = [
         f"{outcome.scans} scans, {outcome.hosts} hosts, {outcome.records} records from {outcome.inputs} new inputs"
     ]
+    if outcome.executions or outcome.findings:
+        parts.append(f"{outcome.executions} new executions, {outcome.findings} findings in the audit trail")
     if outcome.known:
         parts.append(f"{outcome.known} known already")
     if outcome.waiting:

@@ -54,11 +54,12 @@ def execute(args: argparse.Namespace) -> int:
     at = sudo.tool_at(words)
     if at < 0:
         raise UsageError("nothing to run", "nmap-forwarder run -- nmap ARGS...")
+    tool = _tool(words[0])
     values, trouble = _settings(args)
     spool, own = _spool(values)
     machine = os.geteuid() != 0 and os.access(CONFIG, os.F_OK)  # its policy is not for users to change
     request = Request(
-        tool=_tool(words[0]),
+        tool=tool,
         argv=words,
         at=at,
         source="run",

@@ -63,12 +63,24 @@ def run(args: argparse.Namespace) -> Exit:
         for letter in delivery["letters"]:
             which = f"record {letter['sequence']} of batch {letter['batch']}"
             say(f"          {which}: {letter['status']} {letter['reason']}")
+    audit = facts["audit"]
+    if audit["executions"] or audit["scans"]:
+        waiting = audit["executions"].get("waiting", 0)
+        say(f"audit     {sum(audit['executions'].values())} executions, {waiting} of which wait for their output")
+        say(f"made by   {_sureness(audit)}")
     say(f"spooled   {facts['spooled']} inputs to be read by the next run")
     for name, entries in (("waiting", facts["waiting"]), ("rejected", facts["rejected"])):
         say(f"{name:9} {len(entries)} files")
         for entry in entries:
             say(f"          {entry['path']}: {entry['reason']}")
     return Exit.OK
+
+
+def _sureness(audit: dict[str, Any]) -> str:
+    """Return how sure it is who made how many scans, and how many wait for evidence."""
+    words = ("exact", "strong", "weak", "none")
+    sure = [f"{number} {word}" for word in words if (number := audit["scans"].get(f"final {word}"))]
+    return ", ".join([*sure, f"{audit['pending']} pending"])
 
 
 def _delivery(values: Settings, ledger: Ledger, counts: dict[str, dict[Any, int]]) -> dict[str, Any]:
@@ -116,6 +128,11 @@ def gather(values: Settings) -> dict[str, Any]:
             "stamped": [
                 {"url": url, "size": size, "time": time} for url, (size, time) in sorted(ledger.stamped().items())
             ],
+            "audit": {
+                "executions": ledger.executions.counts(),
+                "scans": (scans := ledger.claims.counts()),
+                "pending": sum(number for how, number in scans.items() if how.startswith("pending")),
+            },
             "spooled": counts["inputs"].get("spooled", 0),
             "waiting": [{"path": path, "reason": reason} for path, reason in ledger.waiting()],
             "rejected": [{"path": item.path, "reason": item.reason} for item in ledger.inputs("rejected")],

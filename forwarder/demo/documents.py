@@ -184,7 +184,7 @@ class Desk:
                 document["nmap"]["policy"] = self._policy(run)
         return found
 
-    def _up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
+    def _up(self, vantage: str, addresses: Range, *_: str) -> Iterator[Asset]:
         low, high = addresses
         for asset in list(self._assets.values()):
             if (

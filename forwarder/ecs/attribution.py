@@ -24,12 +24,13 @@ MAX_SUMMARY: Final = 64 << 10
 """Bytes of what is repeated."""
 
 
-def attributed(link: audit.Link, runs: list[Known]) -> Attributed:
+def attributed(link: audit.Link, runs: list[Known], policy: dict[str, Any]) -> Attributed:
     """Return what records say of a scan.
 
     Args:
         link: how it met executions.
         runs: those executions: the one that made it; if that is not sure, all that may have.
+        policy: nmap.policy of the one that made it.
     """
     scan: dict[str, Any] = {}
     shared: dict[str, Any] = {}
@@ -51,15 +52,15 @@ def attributed(link: audit.Link, runs: list[Known]) -> Attributed:
     names = {scan.get("user", {}).get("name"), scan.get("user", {}).get("effective", {}).get("name")} - {None}
     if names:
         scan["related"] = {"user": sorted(names)}
-    return Attributed(scan, shared, audit.attribution(link))
+    nmap: dict[str, Any] = {"attribution": audit.attribution(link)} | ({"policy": policy} if policy else {})
+    return Attributed(scan, shared, nmap)
 
 
 def merged(record: dict[str, Any], who: Attributed) -> dict[str, Any]:
     """Return a scan record with what is known of who made it."""
     for name, value in who.scan.items():
         record[name] = record[name] | value if isinstance(record.get(name), dict) else value
-    if who.nmap:
-        record["nmap"]["attribution"] = who.nmap
+    record["nmap"] |= who.nmap
     return record
 
 
@@ -88,9 +89,10 @@ def link_record(known: dict[str, Any], scan_id: str, who: Attributed) -> tuple[s
     Returns:
         (event.id, canonical JSON).
     """
-    identity = EventId(scan_id, "scan")("", f"link {who.nmap['supersedes']}")
+    identity = EventId(scan_id, "scan")("", f"link {who.nmap['attribution']['supersedes']}")
     record = loads(encode(known))
     record["event"] |= {"action": "scan-attributed", "id": identity}
+    confidence = who.nmap["attribution"].get("confidence", "none")
     name = who.scan.get("user", {}).get("name") or who.scan.get("user", {}).get("id") or "nobody known"
-    record["message"] = f"made by {name} ({who.nmap.get('confidence', 'none')}): {record['message']}"[: 2 * fit.SHORT]
+    record["message"] = f"made by {name} ({confidence}): {record['message']}"[: 2 * fit.SHORT]
     return identity, fit.line(merged(record, who))

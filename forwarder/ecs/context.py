@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from orjson import Fragment, dumps
 
+from forwarder.nmap.mask import NAMES
 from forwarder.nmap.survey import Document
+from forwarder.policy_settings import DEFAULTS
 from forwarder.seal.canonical import encode
 
 ECS_VERSION: Final = "8.17.0"
@@ -34,6 +37,10 @@ class Options:
     """Make records of closed and filtered ports, too."""
     os_accuracy: int = 95
     """Least accuracy, in percent, at which an OS match becomes host.os."""
+    mask: tuple[str, ...] = NAMES
+    """Patterns of names whose values on the command line are secrets."""
+    policy: Mapping[str, Any] = field(default_factory=lambda: DEFAULTS)
+    """The settings `policy.*`, as they are checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Attributed:
     shared: dict[str, Any] = field(default_factory=dict)
     """Members of all its other records, written once."""
     nmap: dict[str, Any] = field(default_factory=dict)
-    """nmap.attribution."""
+    """Members of the scan record's `nmap`."""
 
 
 @dataclass(slots=True)

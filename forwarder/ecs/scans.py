@@ -6,11 +6,14 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
-from forwarder.ecs import attribution, fit
+from forwarder.ecs import attribution, commands, fit
 from forwarder.ecs.context import Context
 from forwarder.ecs.identity import EventId
 from forwarder.ecs.tally import Tally
 from forwarder.nmap import ranges
+from forwarder.nmap.argline import split
+from forwarder.nmap.command import parse
+from forwarder.nmap.mask import mask_line
 
 COVERED: Final = ("tcp", "udp", "sctp", "ip")
 NANOSECONDS: Final = 1_000_000_000
@@ -32,6 +35,8 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
     """
     document = context.document
     facts = dict(document.run.facts)
+    asked, policy = _asked(context, facts)
+    facts |= asked
     identity = EventId(context.scan_id, "scan")(
         "" if document.open_host is None else document.open_host, n=document.length
     )
@@ -54,6 +59,8 @@ def record(context: Context, tally: Tally, supersedes: str = "", diverges_from: 
         nmap["scan"]["supersedes"] = supersedes
     if diverges_from:
         nmap["scan"]["diverges_from"] = diverges_from
+    if policy:
+        nmap["policy"] = policy
     if tally.networks:
         nmap["target"] = {"network": list(tally.networks)}
     if scripts := document.run.scripts():
@@ -109,6 +116,19 @@ def _scan(context: Context, facts: dict[str, Any], tally: Tally) -> dict[str, An
     if covered:
         scan["covered"] = covered
     return scan
+
+
+def _asked(context: Context, facts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return members of (nmap.scan, nmap.policy) that the command line and the time of the scan tell."""
+    options = context.options
+    scan, policy = commands.times(facts.get("start", ""), options)
+    args = facts.get("args", "")
+    if args and facts.get("scanner", "nmap") == "nmap":
+        scan |= commands.of_args(args, options)
+        policy |= commands.scope(parse(split(args)), options.policy)
+    elif args:
+        scan["args"] = mask_line(args, options.mask)[0]
+    return scan, policy
 
 
 def _timestamp(context: Context, facts: dict[str, Any], tally: Tally) -> tuple[str, str]:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from forwarder.nmap import nse, risk, targets
+from forwarder.nmap.argline import split
 from forwarder.nmap.options import SCANS, Read, Words
 
+LARGEST: Final = (1 << 53) - 1
+"""Largest number that canonical JSON holds; no scan of more addresses ends."""
 MOST: Final = 1000
 """Targets and ranges that facts hold."""
 NO_SCAN: Final = frozenset({"-h", "-V", "--iflist", "--script-help", "--script-updatedb", "--thc"})
@@ -144,7 +147,7 @@ def facts(command: Command, scripts: nse.Scripts | None = None) -> dict[str, Any
         "option_set": " ".join(names),
         "target_wanted": list(command.wanted[:MOST]),
         "target_source": sources(command),
-        "target_count": number,
+        "target_count": number if number is None or number <= LARGEST else None,
         "target_range": [
             {"gte": str(low), "lte": str(high)}
             for low, high in targets.addresses(command.wanted[:MOST], v6=command.v6, most=MOST)
@@ -222,7 +225,7 @@ def target_count(command: Command) -> int | None:
         return int(value) if value.isascii() and value.isdigit() and 0 < len(value) < 10 and int(value) else None  # noqa: PLR2004
     if not command.scans or command.has("--resume") or (command.has("-iL") and command.listed is None):
         return None
-    return min(targets.count(command.wanted, v6=command.v6), (1 << 63) - 1)
+    return targets.count(command.wanted, v6=command.v6)
 
 
 def outputs(command: Command, at: datetime | None = None) -> list[tuple[str, str]]:
@@ -252,43 +255,6 @@ def _filled(path: str, at: datetime) -> str:
                 yield following
 
     return "".join(parts())
-
-
-def split(args: str) -> list[str]:
-    """Return the words of a command line as nmap writes it into its outputs (output.cc, join_quoted).
-
-    A word with white space is in double quotes; `"` and a backslash have a backslash before them. Versions before
-    6 wrote no quotes and no backslashes; there a word with a space cannot be told from two.
-    """
-    words: list[str] = []
-    word: list[str] | None = None
-    quoted = False
-    letters = iter(range(len(args)))
-    for index in letters:
-        letter = args[index]
-        if letter == "\\" and args[index + 1 : index + 2] in {'"', "\\"}:
-            word = [*(word or []), args[next(letters)]]
-        elif letter == '"':
-            quoted = not quoted
-            word = word or []
-        elif letter == " " and not quoted:
-            words += ["".join(word)] if word is not None else []
-            word = None
-        elif word is None:
-            word = [letter]
-        else:
-            word.append(letter)
-    return words + (["".join(word)] if word is not None else [])
-
-
-def join(words: Sequence[str]) -> str:
-    """Return words as nmap writes them: the reverse of `split`."""
-    return " ".join(map(_quoted, words))
-
-
-def _quoted(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"' if any(letter in " \t\n\v\f\r" for letter in word) else escaped
 
 
 def asked(args: str) -> list[targets.Range]:

@@ -57,40 +57,41 @@ def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
         wanted: rules.
         scripts: all scripts; None: those of `categories.TABLE`, so that the answer is the same on every machine.
     """
-    found: set[str] = set()
     known = table() if scripts is None else scripts
+    found: set[str] = set()
     for rule in wanted:
+        asked = _Rule(rule)
+        named = set(asked.categories)
+        found |= set(CATEGORIES) if "all" in named else named
+        found |= {FILES} if asked.file else set()
+        for name in asked.chosen(known):
+            if not named or any(fnmatchcase(name, glob) for glob in asked.globs):
+                found |= known[name]
+    return found
+
+
+def chosen(wanted: list[str], scripts: Scripts) -> set[str]:
+    """Return the names of all scripts that rules choose, by name or by category."""
+    return {name for rule in wanted for name in _Rule(rule).chosen(scripts)}
+
+
+class _Rule:
+    """One rule, read."""
+
+    def __init__(self, rule: str) -> None:
         words = TOKEN.findall(rule.removeprefix("+"))
-        if [word.lower() for word in words] == ["all"]:
-            return {"all", *CATEGORIES}
-        if len(words) == 1 and (single := _single(words[0], known)):
-            found |= single
-        elif words:
-            found |= _expression(words, known)
-    return found
+        parser = _Parser(words)
+        test = parser.expression(0)
+        self._test = None if parser.end else test
+        self.categories = parser.categories
+        self.globs = parser.globs
+        self.file = len(words) == 1 and "/" in words[0]
+        """Whether it is a path."""
 
-
-def _single(word: str, known: Scripts) -> set[str]:
-    """Return the categories that a word alone asks for; nothing where it has to be tried on all scripts."""
-    if word.lower() in CATEGORIES:
-        return {word.lower()}
-    name = word.removesuffix(".nse")
-    if "/" in word:
-        return {FILES}
-    return set(known.get(name, ()))
-
-
-def _expression(words: list[str], known: Scripts) -> set[str]:
-    parser = _Parser(words)
-    test = parser.expression(0)
-    named = set(parser.categories)
-    if test is None or parser.end:
-        return named
-    found = set(named)
-    for name, those in known.items():
-        if test(name, those) and (not named or any(fnmatchcase(name, glob) for glob in parser.globs)):
-            found |= those
-    return found
+    def chosen(self, scripts: Scripts) -> list[str]:
+        """Return the names of the scripts that it chooses."""
+        test = self._test
+        return [name for name, those in scripts.items() if test(name, those)] if test else []
 
 
 class _Parser:

@@ -192,9 +192,15 @@ class Words:
                     yield SAME.get(f"-s{letter}", f"-s{letter}"), None
         elif name == "-P":
             kind, ports = (value or "E")[0], (value or "E")[1:]
-            if kind not in PINGS | OTHER_PINGS or (ports and kind not in PINGS):
+            if kind not in PINGS | OTHER_PINGS:
                 self.problems.append("unknown host discovery")
             else:
-                yield SAME.get(f"-P{kind}", f"-P{kind}"), ports or None
+                yield SAME.get(f"-P{kind}", f"-P{kind}"), (ports if kind in PINGS else "") or None
         else:
             yield SAME.get(name, name), value
+
+
+def usual(name: str) -> str:
+    """Return the usual name of an option, empty if there is none: `--spoof-mac` or `-sS`; `-sn` for `-sP`."""
+    found = Words([name, "0"])
+    return found.options[0][0] if found.options and name.startswith("-") else ""

@@ -13,7 +13,7 @@ from forwarder.nmap.host import host
 from forwarder.nmap.port import port
 from forwarder.nmap.survey import Document
 
-VERSION = 4
+VERSION = 5
 """Raised when the same input would give other records; kept with each scan's progress."""
 
 HOST_FRAMES = frozenset({"host", "host-start"})

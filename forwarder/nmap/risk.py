@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 CLASSES: Final = ("low", "medium", "high", "critical")
 SWEEP: Final = 4096
@@ -63,7 +64,8 @@ OTHER: Final = {
 }
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """What the class hangs on."""
 
     technique: Collection[str]

@@ -77,6 +77,11 @@ def _marks(root: str, groups: str) -> list[str]:
         marks.append(f"ns:{namespace.strip('pid:[]')}")
     if kind := os.environ.get("container"):  # noqa: SIM112 - systemd calls it that
         marks.append(f"environment:container={kind[:64]}")
-    if pod := groups.partition("/kubepods")[2].partition("pod")[2]:
-        marks.append(f"pod-uid:{pod.partition('/')[0].removesuffix('.slice')[:64]}")
+    marks += [f"pod-uid:{uid}" for uid in dict.fromkeys(map(_pod, groups.split("/"))) if uid]
     return marks
+
+
+def _pod(part: str) -> str:
+    """Return the uid of a pod from a part of a cgroup's path: pod<uid>, or kubepods-besteffort-pod<uid>.slice."""
+    uid = part.removesuffix(".slice").rpartition("pod")[2]
+    return uid if part != uid and 0 < len(uid) <= ID and not set(uid) - HEX - set("-_") else ""

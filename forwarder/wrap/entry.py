@@ -2,8 +2,9 @@
 
 `<id>.start.json` is there from the start, `<id>.end.json` from the end, and stands alone; `<id>.xml` is nmap's result.
 A JSON object has `version` (of this form, 1), `id`, and members of forwarder.audit.interface.Execution by name; but as
-its `version` is the program's, that is `tool_version` here; `wrapper_pid` is the process that will write the end. Whoever
-runs nmap owns the files (0600), in a directory where nobody but its owner can see names, and nobody can touch another's.
+its `version` is the program's, that is `tool_version` here; `wrapper_pid` is the process that will write the end.
+Whoever runs nmap owns the files (0600), in a directory where nobody but its owner can see names, and nobody can touch
+another's files.
 """
 
 from __future__ import annotations

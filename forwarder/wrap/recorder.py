@@ -94,7 +94,7 @@ class Recorder:
 
     def judge(self) -> str:
         """Ask the policy, if there is one; return why it refuses, empty when it does not."""
-        if not any(value for name, value in self._settings.items() if name.startswith("policy.")):
+        if not rules.has_policy(self._settings):
             return ""
         said = {name: self.members[name] for name in ("reason", "ticket")}
         who = (self.members.get("login") or self.members["real"]).get("name", "")
@@ -170,8 +170,10 @@ class Recorder:
             os.rmdir(self._private)  # noqa: PTH106
         if (plan.own or plan.passed_on) and kept:
             found[kept] = {"path": kept, "format": "xml"} | outputs.copy(kept)
-        self.members["outputs"] = [self._unless_empty(output, kept) for output in found.values()]
-        self._learn_version(kept)
+        if kept and not self._judge_result(kept):
+            remove(kept)
+            found.pop(kept, None)
+        self.members["outputs"] = list(found.values())
 
     @staticmethod
     def _copied(path: str, kept: str) -> dict[str, Any]:
@@ -181,16 +183,9 @@ class Recorder:
         finally:
             os.close(target)
 
-    @staticmethod
-    def _unless_empty(output: dict[str, Any], kept: str) -> dict[str, Any]:
-        """Return an output; ours is missing if nmap wrote nothing to it: it may have printed its version only."""
-        if os.access(kept, os.F_OK) and os.path.getsize(kept) == 0:  # noqa: PTH202
-            remove(kept)
-        if output["path"] == kept and output.get("size") == 0:
-            return {"path": kept, "format": "xml", "state": "missing"}
-        return output
-
-    def _learn_version(self, kept: str) -> None:
-        start = read(kept, 1 << 20).partition(b"<nmaprun ")[2].partition(b">")[0]
-        version = start.partition(b' version="')[2].partition(b'"')[0]
+    def _judge_result(self, kept: str) -> bool:
+        """Tell whether what we keep is a scan: -V writes nothing, --script-help other XML. Learn its nmap's version."""
+        start = read(kept, 1 << 20).partition(b"<nmaprun")[1:]
+        version = start[1].partition(b">")[0].partition(b' version="')[2].partition(b'"')[0]
         self.members["tool_version"] = version.decode("ascii", "replace")[:32]
+        return bool(start[0])

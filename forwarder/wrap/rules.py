@@ -30,6 +30,15 @@ def settings(config: str, environment: Mapping[str, str]) -> Mapping[str, Any]:
     return part(config, ("policy.", "audit."), environment)
 
 
+def has_policy(found: Mapping[str, Any]) -> bool:
+    """Tell whether the settings ask anything of a scan, so that command lines need to be understood."""
+    if not found:
+        return False
+    from forwarder.policy_settings import DEFAULTS  # noqa: PLC0415
+
+    return any(found[name] != value for name, value in DEFAULTS.items())
+
+
 def masked(words: list[str], found: Mapping[str, Any]) -> list[str]:
     """Return words with the secrets in them replaced, by the configured names or the usual ones."""
     from forwarder.nmap.mask import NAMES, mask  # noqa: PLC0415
@@ -71,7 +80,7 @@ def refusal(judgement: Any) -> str:
     todo = "ask who keeps the policy"
     if _misses(judgement, "reason") or _misses(judgement, "ticket"):
         todo = (
-            "say why with `nmap-forwarder run --reason TEXT --ticket ID -- nmap …`, "
+            "say why with `nmap-forwarder run --reason TEXT --ticket ID -- nmap ...`, "
             "or in NMAP_FORWARDER_REASON and NMAP_FORWARDER_TICKET"
         )
     return f"refused by the policy ({', '.join(judgement.reasons)}): {todo}"

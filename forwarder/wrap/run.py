@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from errno import E2BIG
 from signal import Signals
 from typing import Any, NamedTuple
 
@@ -52,9 +53,8 @@ def _run(recorder: Recorder, plan: outputs.Plan) -> int:
     try:
         passing = recorder.attempt("result", _pass_on, recorder) if plan.passed_on else None
         copier, output = passing or (0, 1)
-        environment = dict(os.environ) | {GUARD: str(os.getpid())}
         try:
-            recorder.members["pid"] = child.start(recorder.request.tool, plan.argv, environment, output)
+            recorder.members["pid"] = _start(child, recorder.request, plan, output)
         except OSError as error:
             return _not_started(recorder, error)
         if output != 1:
@@ -69,6 +69,16 @@ def _run(recorder: Recorder, plan: outputs.Plan) -> int:
     finally:
         child.release()
     return status
+
+
+def _start(child: Child, request: Request, plan: outputs.Plan, output: int) -> int:
+    """Start the tool; where our words are too many for the system, with the user's alone."""
+    try:
+        return child.start(request.tool, plan.argv, dict(os.environ) | {GUARD: str(os.getpid())}, output)
+    except OSError as error:
+        if error.errno != E2BIG:
+            raise
+        return child.start(request.tool, request.argv, dict(os.environ), output)
 
 
 def _pass_on(recorder: Recorder) -> tuple[int, int]:

@@ -19,17 +19,31 @@ from forwarder.errors import UsageError
 from forwarder.nmap import framing
 from forwarder.nmap.reader import Reader
 from forwarder.nmap.survey import Survey
+from forwarder.policy_settings import DEFAULTS, hours
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "nmap"
-OPTIONS = Options(observer="scanner-1", observer_ip="198.51.100.7", networks=("192.0.2.0/25",))
+POLICY = DEFAULTS | {"policy.hours": hours("mon-fri 08:00-18:00"), "policy.scopes": ("192.0.2.0/24",)}
+OPTIONS = Options(observer="scanner-1", observer_ip="198.51.100.7", networks=("192.0.2.0/25",), policy=POLICY)
 MTIME = "2024-01-01T00:00:00.000Z"
 SPLICED = {"nmap.backfill", *(f"nmap.seal.{name}" for name in ("anchor", "batch", "index", "manifest", "origin"))}
 """Fields that only delivered documents have."""
-LATER = {"nmap.port.tombstone"}
+LATER = {
+    "nmap.port.tombstone",
+    *(f"nmap.policy.{name}" for name in ("action", "reason", "scanner")),
+    *(
+        f"nmap.attribution.{name}"
+        for name in ("candidates", "confidence", "execution", "output", "reason", "status", "supersedes")
+    ),
+}
 """Fields that no record has yet."""
 NAMES = {"nmap.scan.supersedes": "a" * 64, "nmap.scan.diverges_from": "b" * 64}
 
+ASKED = (
+    b'<nmaprun args="nmap -sU -T2 -p53 -D ME,RND --script dns-brute -oX x.xml 192.0.2.0/24" start="1772442776">'
+    b"</nmaprun>"
+)
+"""A command line that tells all it can."""
 DERIVED = (
     b'<nmaprun><scaninfo type="syn" protocol="tcp" numservices="9" services="1-9"/><host><status state="up"/>'
     b'<ports><extraports state="closed" count="9"/></ports></host></nmaprun>'
@@ -67,7 +81,7 @@ def rich() -> list[dict]:
     large = data.replace(b"<hostscript>", b"<hostscript>" + many)
     cut = data[: data.index(b"<output")].replace(b'profile_name="Intense scan"', b'profile_name="&#x1;"')
     masscan = (FIXTURES / "masscan.xml").read_bytes()
-    return [*records(data), *records(large), *records(cut), *records(DERIVED), *records(masscan)]
+    return [*records(data), *records(large), *records(cut), *records(DERIVED), *records(ASKED), *records(masscan)]
 
 
 @pytest.fixture

@@ -1,0 +1,20 @@
+"""What evidence of sudo and shells does not tell, in the fixed words of nmap.audit.problem."""
+
+from typing import Final
+
+TIME_UNKNOWN: Final = "time not known"
+TIME_OF_ENTRY: Final = "time is that of an earlier line"
+YEAR_INFERRED: Final = "year inferred"
+ZONE_ASSUMED: Final = "time zone assumed"
+START_UNKNOWN: Final = "start not known"
+ARGUMENTS_EXPANDED: Final = "argument expansion not known"
+ARGUMENTS_HIDDEN: Final = "further arguments not known"
+ARGUMENTS_SPLIT: Final = "argument borders not known"
+ARGUMENTS_JOINED: Final = "put together from several lines"
+ARGUMENTS_CUT: Final = "arguments cut"
+MAY_NOT_HAVE_RUN: Final = "may not have run"
+MAY_HAVE_REPEATED: Final = "may have run more than once"
+FIELDS_AMBIGUOUS: Final = "fields ambiguous"
+ANYONE: Final = "any user could have written it"
+ITS_USER: Final = "its user could have written it"
+NOT_SUDO: Final = "not written by sudo"

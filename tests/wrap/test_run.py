@@ -1,0 +1,126 @@
+"""`nmap-forwarder run`: what the shim does, and the result is forwarded at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import need
+
+NMAP = "nmap"
+LIST = ("-sL", "-n", "127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def _nmap():
+    need("nmap")
+
+
+def entries(forwarder):
+    return [json.loads(path.read_text()) for path in sorted((forwarder.directory / "state/runs").glob("*.end.json"))]
+
+
+def test_a_scan_is_run_and_forwarded(forwarder):
+    ran = forwarder.command("run", "--reason", "inventory", "--ticket", "CHG-1", "--", "nmap", *LIST)
+    assert ran.returncode == 0
+    assert ran.stdout.startswith(b"Starting Nmap")
+    assert b"sealed" not in ran.stdout
+    (scan,) = forwarder.records("scan")
+    assert scan["nmap"]["scan"]["hosts"]["total"] == 1
+
+
+@pytest.mark.parametrize("words", [["nmap", *LIST], ["--", "nmap", *LIST], ["--", NMAP, *LIST, "--reason"]])
+def test_it_takes_words_as_a_shell_does(forwarder, words):
+    assert forwarder.command("run", *words).returncode == 0
+
+
+def test_nmaps_exit_code_is_ours(forwarder):
+    assert forwarder.command("run", "--", "nmap", "--no-such-option").returncode == 255
+    assert forwarder.command("run", "--", "nmap", "--version").returncode == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--"], ["--", "no-such-program"], ["--", "sudo", "-u", "x"]])
+def test_nothing_to_run_is_told_in_one_line(forwarder, words):
+    ran = forwarder.command("run", *words)
+    assert ran.returncode == 2
+    assert ran.stderr.count(b"\n") == 1
+
+
+def test_a_configuration_that_cannot_be_used_stops_nothing(forwarder):
+    forwarder.init()
+    (forwarder.directory / "config.toml").write_text("nonsense = [")
+    ran = forwarder.command("run", "--", "nmap", *LIST)
+    assert ran.returncode == 0
+    assert b"Nmap done" in ran.stdout
+    assert b"all the same" in ran.stderr
+
+
+def test_an_archive_that_cannot_be_written_stops_nothing(forwarder):
+    forwarder.init()
+    (forwarder.directory / "state/archive").write_text("no directory")
+    ran = forwarder.command("run", "--", "nmap", *LIST)
+    assert ran.returncode == 0
+    assert b"Nmap done" in ran.stdout
+    assert b"nmap-forwarder: " in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
+def test_a_shim_in_the_path_is_passed_by(forwarder, tmp_path):
+    shim = tmp_path / "bin" / "nmap"
+    shim.parent.mkdir()
+    shim.write_text("#!/bin/sh\n# nmap-forwarder shim\necho shim\n")
+    shim.chmod(0o755)
+    ran = forwarder.command("run", "nmap", *LIST, env={"PATH": f"{shim.parent}:{os.environ['PATH']}"})
+    assert b"Starting Nmap" in ran.stdout
+    assert b"shim" not in ran.stdout
+
+
+def test_under_sudo_and_around_sudo(forwarder):
+    if subprocess.run([need("sudo"), "-n", "true"], check=False).returncode:
+        pytest.skip("sudo asks for a password here")
+    ran = forwarder.command("run", "--", "sudo", "-n", "nmap", "-sT", "-n", "-p", "1-3", "127.0.0.1")
+    assert ran.returncode == 0, ran.stderr
+    (scan,) = forwarder.records("scan")
+    assert scan["nmap"]["scan"]["type"] == ["connect"]
+    assert not list(Path("/tmp").glob("nmap-forwarder-*/xml"))
+
+
+def test_the_users_own_stays(forwarder, tmp_path):
+    ran = forwarder.command("run", "--", "nmap", "-oA", tmp_path / "mine", *LIST)
+    assert ran.returncode == 0
+    assert sorted(path.suffix for path in tmp_path.glob("mine.*")) == [".gnmap", ".nmap", ".xml"]
+    assert len(forwarder.records("scan")) == 1
+
+
+def test_help_has_examples():
+    ran = subprocess.run([sys.executable, "-m", "forwarder", "run", "--help"], capture_output=True, check=True)
+    assert b"nmap-forwarder run -- sudo nmap" in ran.stdout
+
+
+def test_the_record_of_the_execution_leads_to_the_scan(forwarder, tmp_path):
+    forwarder.command("run", "--reason", "inventory", "--ticket", "CHG-1", "--", "nmap", *LIST)
+    forwarder.command("run", "--", "nmap", "-oX", tmp_path / "mine.xml", "-sT", "-n", "-p", "1", "127.0.0.1")
+    audits = {record["event"].get("reason", ""): record for record in forwarder.records("audit")}
+    assert audits["inventory"]["labels"]["ticket"] == "CHG-1"
+    assert audits["inventory"]["process"]["args"] == ["nmap", *LIST]
+    scans = forwarder.records("scan")
+    assert len(scans) == len(audits) == 2
+    assert [scan["nmap"]["attribution"]["confidence"] for scan in scans] == ["exact", "exact"]
+    assert {scan["nmap"]["attribution"]["execution"][0] for scan in scans} == {
+        audit["process"]["entity_id"] for audit in audits.values()
+    }
+    assert not list((forwarder.directory / "state/runs").glob("*.*"))
+    assert not list((forwarder.directory / "state/runs/taken").glob("*.*"))
+
+
+def test_what_the_policy_refuses_is_a_record(forwarder):
+    forwarder.init()
+    (forwarder.directory / "config.toml").write_text('[policy]\nrequire_ticket = "refuse"\n')
+    ran = forwarder.command("run", "--", "nmap", *LIST)
+    assert ran.returncode == 77
+    (record,) = forwarder.records("audit")
+    assert record["event"]["action"] == "nmap-refused"
+    assert record["nmap"]["policy"]["reason"] == ["ticket-missing"]
+    assert forwarder.command("run", "--ticket", "CHG-1", "--", "nmap", *LIST).returncode == 0
