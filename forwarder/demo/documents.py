@@ -150,12 +150,13 @@ class Desk:
         end = run.start + timedelta(seconds=run.seconds)
         source = Input(digest, len(data), "", 0, f"/var/spool/nmap/{digest[:12]}.xml", timestamp(end), owner=run.user)
         found: list[Document] = []
+        policy = self._policy(run)
 
         def attribute(_: Subject) -> Attributed:
             if item is None:
-                return attribution.attributed(audit.Link("final", "unclaimed", UNKNOWN), [])
+                return attribution.attributed(audit.Link("final", "unclaimed", UNKNOWN), [], {})
             answer = Answer("exact", ("output-hash",), (item.entity_id,), 1)
-            return attribution.attributed(audit.Link("final", "met", answer), [item])
+            return attribution.attributed(audit.Link("final", "met", answer), [item], policy)
 
         def add(line: bytes) -> bool:
             found.append(orjson.loads(line))
@@ -181,7 +182,7 @@ class Desk:
         for document in found:
             if document["event"]["dataset"] == "nmap.scan":
                 document["nmap"]["scan"] = self._scan(parsed, run) | document["nmap"]["scan"]
-                document["nmap"]["policy"] = self._policy(run)
+                document["nmap"]["policy"] = policy
         return found
 
     def _up(self, vantage: str, addresses: Range, *_: str) -> Iterator[Asset]:
