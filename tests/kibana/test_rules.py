@@ -173,3 +173,8 @@ def test_esql_only_aggregates_and_ends_in_keep():
             assert re.search(r"\n\| STATS .* BY .*", rule["query"])
             assert rule["query"].splitlines()[-1].startswith("| KEEP ")
             assert "index" not in rule
+
+
+def test_the_documentation_names_each_rule():
+    page = (ROOT.parent / "docs" / "KIBANA.md").read_text()
+    assert [rule["name"] for rule in RULES.values() if f"| {rule['name']} | {rule['severity']} " not in page] == []
