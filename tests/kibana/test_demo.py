@@ -81,6 +81,29 @@ def test_each_rule_fires_where_something_was_planted_and_nowhere_else(ready, nam
         assert json.dumps(wrong) == "{}"
 
 
+@pytest.mark.integration
+def test_the_command_delivers_and_the_pipeline_does_not_tell_another_time(ready, namespace, forwarder):  # noqa: F811
+    name, password = ready.logins["admin"]
+    environment = {
+        "NMAP_FORWARDER_ELASTICSEARCH_URL": ready.url,
+        "NMAP_FORWARDER_ELASTICSEARCH_USER": name,
+        "NMAP_FORWARDER_ELASTICSEARCH_PASSWORD": password,
+        "NMAP_FORWARDER_ELASTICSEARCH_CA_FILE": str(ready.ca or ""),
+    }
+    arguments = ["demo-data", "--days", "3", "--end", "2026-03-02T12:00:00Z", "--namespace", namespace]
+    done = forwarder.command(*arguments, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with ready.client() as admin:
+        admin.indices.refresh(index=f"logs-nmap.*-{namespace}")
+        index = f"logs-nmap.scan-{namespace}"
+        assert admin.count(index=index)["count"] > 0
+        late = {"range": {"event.ingested": {"gte": "2026-03-02T12:00:00Z"}}}
+        assert admin.count(index=index, query=late)["count"] == 0
+        for settings in admin.indices.get_settings(index=index).body.values():
+            assert settings["settings"]["index"]["final_pipeline"] == "_none"
+    assert b" 0 documents" in forwarder.command(*arguments, env=environment).stdout, "a second time all is there"
+
+
 def test_the_command_writes_bulk_requests_and_expectations(forwarder: Forwarder):
     out = forwarder.directory / "demo"
     assert forwarder.command("demo-data", "--days", "5", "--out", out, "--end", "2026-03-02T12:00:00Z").returncode == 0
