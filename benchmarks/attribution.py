@@ -2,9 +2,9 @@
 
 Usage: python benchmarks/attribution.py [SEED] [EXECUTIONS]
 
-Prints a table in Markdown: for each scenario and confidence how many scans, precision (of these, how many name the
-execution that made the scan; of weak ones, have it among their candidates) and recall (of all scans whose execution left
-any evidence, how many are answered so, and rightly). The last column tells merges of evidence that were wrong.
+Prints a table in Markdown: for each scenario and confidence precision (of these scans, how many name the
+execution that made the scan; of weak ones, have it among their candidates) and recall (of all scans whose execution
+left any evidence, how many are answered so, and rightly). The last column tells merges of evidence that were wrong.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def simulate(scenario: Scenario, rng: random.Random, count: int) -> Company:
         rng: where all chance comes from.
         count: executions.
     """
-    company, files = Company(), {}
+    company = Company()
+    files: dict[str, tuple[int, Subject]] = {}
     offsets = {OURS: 0.0, "scanner2": rng.gauss(0, scenario.skew), "scanner3": rng.gauss(0, scenario.skew)}
     number, clock = 0, float(DAY)
     while number < count:
@@ -226,7 +227,7 @@ def _time(moment: float) -> str:
 def attribute(company: Company) -> tuple[dict[str, Answer], dict[str, set[int]], dict[str, set[int]]]:
     """Return the answers for all scans, which executions each entity_id was made of, and of which by strong sources.
 
-    A weak line that was put to another execution of the same user, command and seconds makes no answer about that wrong.
+    A weak line that was put to another execution of the same user, command and seconds makes no answer wrong.
     """
     by_words: defaultdict[str, list[Known]] = defaultdict(list)
     made: defaultdict[str, set[int]] = defaultdict(set)
@@ -318,7 +319,9 @@ def main() -> None:
             for name in ("exact", "strong", "weak")
         ]
         none = f"{found.right['none']} of {found.answered['none']}"
-        print(f"| {scenario.name} | {found.scans} | {' | '.join(cells)} | {none} | {found.mixed} of {found.executions} |")
+        print(
+            f"| {scenario.name} | {found.scans} | {' | '.join(cells)} | {none} | {found.mixed} of {found.executions} |"
+        )
 
 
 def _share(part: int, whole: int) -> str:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from forwarder import __version__
+from forwarder import __version__, commanding
 from forwarder.archive.interface import Receipt
+from forwarder.attribute.model import Answer, known
+from forwarder.audit.interface import Execution, Output, User
 from forwarder.deliver.document import Splicer
-from forwarder.ecs import scans, seals
+from forwarder.ecs import attribution, audit, scans, seals
 from forwarder.ecs.context import Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
@@ -27,6 +29,26 @@ SAMPLES = Path(__file__).with_name("samples")
 SCAN = Path(__file__).parents[1] / "tests" / "fixtures" / "nmap" / "sample.xml"
 ORIGIN, BUCKET = "example.com/nmap/scanner1", "example-archive"
 OPTIONS = Options(observer="scanner-1", observer_ip="192.0.2.7", vantage="dmz", networks=("192.0.2.0/24",))
+SEEN = Execution(
+    source="auditd",
+    identity="1772442776.123:4567",
+    argv=("nmap", "-sS", "-sV", "-sC", "-O", "-p", "1-1000", "-oX", "scan.xml", "192.0.2.10-11"),
+    start="2026-03-02T09:12:56.123Z",
+    host="scanner-1",
+    cwd="/var/spool/nmap",
+    executable="/usr/bin/nmap",
+    pid=2291,
+    ppid=2204,
+    login=User("1000", "alice"),
+    real=User("1000", "alice"),
+    effective=User("0", "root"),
+    terminal="pts0",
+    session="12",
+    outputs=(Output("/var/spool/nmap/scan.xml", "xml"),),
+    log_path="/var/log/audit/audit.log",
+    log_offset=1_048_576,
+)
+"""The execution that made the scan, as the kernel's log tells of it."""
 
 
 def samples() -> dict[str, str]:
@@ -36,12 +58,16 @@ def samples() -> dict[str, str]:
     origin = Origin("/var/spool/nmap/scan.xml", sha256(data).hexdigest(), len(data), found_at, "1000", "alice")
     with SCAN.open("rb") as file:
         document = next(iter(Survey(file)))
-    context = Context(document, origin, OPTIONS, document.scan_id)
+    run = known(SEEN)
+    answer = Answer("exact", ("arguments", "output-path", "host", "time"), (run.entity_id,), 1)
+    policy = commanding.understood(run.whole, OPTIONS).policy
+    who = attribution.attributed(audit.Link("final", "met", answer), [run], policy)
+    context = Context(document, origin, OPTIONS, document.scan_id, who)
     tally = Tally()
     mapper = HostMapper(context, tally, _known)
     with SCAN.open("rb") as file:
         lines = [line for host in Reader(file).hosts(document) for line in mapper.records(host)]
-    lines += [scans.record(context, tally)[1], _anchor()]
+    lines += [scans.record(context, tally)[1], _execution(), _anchor()]
     manifest = Manifest(
         origin=ORIGIN,
         sequence=41,
@@ -59,6 +85,13 @@ def samples() -> dict[str, str]:
         name = f"{delivered.stream.split('.')[1].partition('-')[0]}.json"
         found.setdefault(name, json.dumps(json.loads(delivered.body), indent=2, ensure_ascii=False) + "\n")
     return found
+
+
+def _execution() -> bytes:
+    """Return the record of the execution that made the scan, as it is before the scan is read."""
+    run = known(SEEN)
+    identity = audit.event_id(SEEN.source, SEEN.host, SEEN.identity)
+    return audit.record(OPTIONS, run, commanding.understood(run.whole, OPTIONS), audit.Link(), identity, ["5" * 64])
 
 
 def _anchor() -> bytes:

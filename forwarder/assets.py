@@ -58,16 +58,25 @@ class Assets:
             map(_row, assets),
         )
 
-    def up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
-        """Yield the assets in a range of addresses that were up when they were seen last."""
+    def up(self, vantage: str, addresses: Range, but: str, before: str) -> Iterator[Asset]:
+        """Yield the assets in a range of addresses that were up when they were seen last.
+
+        Args:
+            vantage: network position of the scanner.
+            addresses: the range.
+            but: the scan whose assets are left out.
+            before: the time that they must have been seen last before.
+        """
         query = (
             f"SELECT {COLUMNS}, number FROM asset WHERE vantage = ? AND number BETWEEN ? AND ? "  # noqa: S608
-            "AND (number, host_id) > (?, ?) AND up ORDER BY number, host_id LIMIT ?"
+            "AND (number, host_id) > (?, ?) AND up AND scan_id != ? AND time < ? ORDER BY number, host_id LIMIT ?"
         )
         first, last = (_number(str(address)) for address in addresses)
         host_id = ""
         # Some at a time: whoever takes them may write in between, and all of them may be more than fit into memory.
-        while rows := self._db.execute(query, (vantage, first, last, first, host_id, AT_A_TIME)).fetchall():
+        while rows := self._db.execute(
+            query, (vantage, first, last, first, host_id, but, before, AT_A_TIME)
+        ).fetchall():
             for row in rows:
                 yield _asset(row[:-1])
             first, host_id = rows[-1][-1], rows[-1][1]

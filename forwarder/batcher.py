@@ -122,10 +122,10 @@ class Batcher:
         """Say how a host is known with the records added so far."""
         self._assets[asset.vantage, asset.host_id] = asset
 
-    def up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
-        """Yield the hosts in a range of addresses that were up when they were seen last."""
+    def up(self, vantage: str, addresses: Range, but: str, before: str) -> Iterator[Asset]:
+        """Yield the hosts in a range of addresses that were up when another scan saw them last, before a time."""
         told = set()
-        for asset in self._state.ledger.assets.up(vantage, addresses):
+        for asset in self._state.ledger.assets.up(vantage, addresses, but, before):
             if newer := self._assets.get((vantage, asset.host_id)):
                 told.add(asset.host_id)
             if (newer or asset).up:

@@ -6,16 +6,21 @@ import grp
 import os
 import pwd
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from forwarder import policy
 from forwarder.attribute.model import seconds
 from forwarder.audit.interface import Execution
 from forwarder.ecs import commands
 from forwarder.ecs.audit import Command, clean
-from forwarder.ecs.context import Options
+from forwarder.ecs.context import Options, network_of
+from forwarder.ecs.networks import Networks
 from forwarder.nmap import command, mask
+
+MOST_NETWORKS: Final = 100
+"""Targets whose networks a record names."""
 
 
 def understood(whole: Execution, look: Options) -> Command:
@@ -36,7 +41,7 @@ def understood(whole: Execution, look: Options) -> Command:
         scan, words, masked = commands.of_argv(whole.argv, parsed, look)
         judged = judgement(whole, parsed, look)
     clock, hours = commands.times(whole.start, look)
-    return Command(tuple(words), masked, title, parent, _clean(scan | clock), judged | hours)
+    return Command(tuple(words), masked, title, parent, _clean(scan | clock), judged | hours, _networks(scan, look))
 
 
 def judgement(whole: Execution, parsed: command.Command, look: Options) -> dict[str, Any]:
@@ -46,6 +51,19 @@ def judgement(whole: Execution, parsed: command.Command, look: Options) -> dict[
     reasons = whole.policy_reasons if whole.policy_action else found.reasons
     said = {"action": whole.policy_action or found.action, "scope": found.scope, "scanner": found.scanner}
     return said | ({"reason": [clean(reason) for reason in reasons]} if reasons else {})
+
+
+def _networks(scan: dict[str, Any], look: Options) -> tuple[str, ...]:
+    """Return the networks that targets begin in; a range over many of them is in nmap.scan.target_range."""
+    known = configured(look.networks)
+    first = (target["gte"] for target in scan.get("target_range", [])[:MOST_NETWORKS])
+    return tuple(dict.fromkeys(network_of(known, ip) for ip in first))
+
+
+@lru_cache(4)
+def configured(networks: tuple[str, ...]) -> Networks[str]:
+    """Return the configured networks for looking up."""
+    return Networks((ip_network(text), text) for text in networks)
 
 
 @lru_cache(256)

@@ -289,6 +289,7 @@ KEYS: Final = (
     Key("observer.ip", "", _address, "Address that it scans from."),
     Key("scan.vantage", "default", _text, "Network position of the scanner, for instance dmz or internet."),
     Key("target.networks", (), _networks, "Networks (CIDR) that targets are told apart by; else /24 and /64."),
+    Key("target.owners", "", _path, "CSV with the columns network, owner, criticality: who answers for which targets."),
     Key(
         "records.ports",
         "open",
@@ -511,7 +512,7 @@ def part(config: str, prefixes: tuple[str, ...], environment: Mapping[str, str])
         UsageError: a value of these is not what its key needs, a key is unknown, or the file cannot be read.
     """
     file = Path(config)
-    from_file = _read(file, required=True)
+    from_file = _read(file, required=False)
     return {key.name: _value(key, {}, file, from_file, environment) for key in KEYS if key.name.startswith(prefixes)}
 
 

@@ -93,8 +93,8 @@ class Sink:
     """Gives the asset of a vantage point and host.id."""
     observed: Callable[[Asset], object]
     """Takes an asset as it is known now."""
-    up: Callable[[str, Range], Iterator[Asset]]
-    """Yields the assets of a vantage point in a range of addresses that were up."""
+    up: Callable[[str, Range, str, str], Iterator[Asset]]
+    """Yields the assets of a vantage point in a range of addresses that were up for another scan, before a time."""
     attribute: Callable[[Subject], Attributed] = lambda _: Attributed()
     """Gives who made a scan, as its records are to say it."""
     claim: Callable[[Subject, str, bytes], object] = lambda *_: None
@@ -109,6 +109,7 @@ def options(settings: Settings) -> Options:
         observer_ip=settings["observer.ip"],
         vantage=settings["scan.vantage"],
         networks=settings["target.networks"],
+        owners=settings["target.owners"],
         all_ports=settings["records.ports"] == "all",
         os_accuracy=settings["records.os_accuracy"],
         mask=settings["audit.mask"],
@@ -268,7 +269,7 @@ def _absent(document: Document, context: Context, sink: Sink) -> Iterator[tuple[
     if document.cut or facts.get("exit") != "success" or not start:
         return
     for addresses in asked(facts.get("args", "")):
-        for asset in sink.up(context.options.vantage, addresses):
+        for asset in sink.up(context.options.vantage, addresses, context.scan_id, start):
             if asset.scan_id != context.scan_id and asset.time < start:
                 yield gone(asset, context.time["value"], context.scan_id)
 

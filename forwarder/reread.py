@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from forwarder import durable, intake, reading, rebuild
+from forwarder import durable, intake, reading, rebuild, recollect
 from forwarder.archive import records
 from forwarder.archive.interface import Archive
 from forwarder.config import Settings
@@ -37,6 +37,7 @@ def inputs(ledger: Ledger, state: State, settings: Settings) -> int:
     Raises:
         IntegrityError: the archive does not have a batch as it was sealed.
     """
+    recollect.catch_up(ledger, state.archive)
     again = 0
     newest: Evidence | None = None
     seen: dict[str, Evidence] = {}

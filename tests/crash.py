@@ -6,7 +6,9 @@ import os
 import signal
 from collections.abc import Callable
 
+from forwarder.executions import Claims, Executions
 from forwarder.ledger import Ledger
+from forwarder.positions import Positions
 
 DURABLE = [(os, name) for name in ("fsync", "replace", "link", "unlink")]
 DURABLE += [
@@ -21,6 +23,7 @@ DURABLE += [
         "set_stamped",
     )
 ]
+DURABLE += [(Executions, "put"), (Executions, "add_sightings"), (Claims, "put"), (Positions, "save")]
 
 
 def dies(step: int, action: Callable[[], object]) -> bool:

@@ -192,7 +192,7 @@ def with_ledger(forwarder, script):
 
 def test_equal_scans_at_one_time_are_never_told_apart_by_a_guess(audited, log):
     log += [seen(1), seen(2, login=User("1001", "bob"), real=User("1001", "bob"))]
-    audited.forward(audited.write("a.xml", scan(1)), audited.write("b.xml", scan(2).replace("10.0.0.1\"", "10.9.0.1\"")))
+    audited.forward(audited.write("a.xml", scan(1)), audited.write("b.xml", scan(2).replace('10.0.0.1"', '10.9.0.1"')))
     for record in audited.records("scan"):
         assert record["nmap"]["attribution"]["confidence"] == "weak"
         assert record["nmap"]["attribution"]["candidates"] == 2
@@ -212,10 +212,14 @@ def spooled(forwarder):
         identity = secrets.token_hex(16)
         part = seen(source="run", identity=identity, **members)
         part.log_path, part.login, part.real, part.effective = "", User(str(os.getuid())), User(), User()
-        entry = {"version": 1, "id": identity} | json.loads(json.dumps(facts(part), default=lambda u: {n: getattr(u, n) for n in u.__slots__}))
+        entry = {"version": 1, "id": identity} | json.loads(
+            json.dumps(facts(part), default=lambda u: {n: getattr(u, n) for n in u.__slots__})
+        )
         entry.pop("identity"), entry.pop("log_offset", None)
         (directory / f"{identity}.start.json").write_text(json.dumps(entry))
-        (directory / f"{identity}.end.json").write_text(json.dumps(entry | {"end": moment(START + 1000), "exit_code": 0}))
+        (directory / f"{identity}.end.json").write_text(
+            json.dumps(entry | {"end": moment(START + 1000), "exit_code": 0})
+        )
         if xml:
             (directory / f"{identity}.xml").write_text(xml)
         for file in directory.glob(f"{identity}*"):
@@ -228,7 +232,7 @@ def spooled(forwarder):
 def test_what_the_wrapper_left_is_exact(forwarder, spooled):
     forwarder.init()
     spooled(scan(1))
-    spooled(scan(2).replace("10.0.0.1\"", "10.9.0.1\""), pid=5000)  # at the same time, with the same words
+    spooled(scan(2).replace('10.0.0.1"', '10.9.0.1"'), pid=5000)  # at the same time, with the same words
     outcome = forwarder.forward()
     assert (outcome.executions, outcome.scans) == (2, 2)
     answers = [record["nmap"]["attribution"] for record in forwarder.records("scan")]
@@ -245,7 +249,11 @@ def test_wrapper_kernel_and_sudo_saw_one_execution(forwarder, spooled, log):
     forwarder.init()
     spooled(scan(1))
     log.append(seen(0))
-    log.append(seen(1, source="sudo", pid=299, login=User(), real=User(), sudo_user="root", cwd="", log_path="/var/log/auth.log"))
+    log.append(
+        seen(
+            1, source="sudo", pid=299, login=User(), real=User(), sudo_user="root", cwd="", log_path="/var/log/auth.log"
+        )
+    )
     assert forwarder.forward().executions == 1
     first = forwarder.records("audit")[0]
     assert first["nmap"]["audit"]["source"] == ["run", "auditd", "sudo"]
@@ -270,7 +278,7 @@ def audit_line(n, start):
     """Two records of one execve as auditd writes them, and its end."""
     head = f"msg=audit({start}.100:{n}):"
     return (
-        f'type=SYSCALL {head} arch=c000003e syscall=59 success=yes exit=0 ppid=300 pid={4000 + n} auid=1000 uid=0 gid=0 '
+        f"type=SYSCALL {head} arch=c000003e syscall=59 success=yes exit=0 ppid=300 pid={4000 + n} auid=1000 uid=0 gid=0 "
         f'euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=3 comm="nmap" exe="/usr/bin/nmap" key="nmap"\n'
         f'type=EXECVE {head} argc=5 a0="nmap" a1="-sS" a2="-oX" a3="x" a4="10.0.0.0/16"\n'
         f'type=CWD {head} cwd="/home/alice"\n'
@@ -328,3 +336,16 @@ def told(forwarder):
             yield "scan", record["nmap"]["scan"]["id"], record["nmap"]["attribution"]["confidence"]
         else:
             yield record["event"]["id"], 0, ""
+
+
+def test_a_log_that_is_adopted_takes_no_evidence_for_new(forwarder):
+    paths = with_real_log(forwarder)
+    forwarder.forward(paths)
+    before = len(forwarder.records())
+    for path in (forwarder.directory / "state").glob("ledger.sqlite*"):
+        path.unlink()
+    done = forwarder.command("adopt")
+    assert done.returncode == 0, done.stderr
+    outcome = forwarder.forward(paths)
+    assert (outcome.executions, len(forwarder.records())) == (0, before)
+    sound(forwarder)

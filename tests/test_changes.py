@@ -264,9 +264,14 @@ def test_a_run_that_is_killed_anywhere_tells_the_same_changes(story, monkeypatch
 def test_assets_of_a_range_come_some_at_a_time_and_none_is_missed(tmp_path, monkeypatch):
     monkeypatch.setattr(assets, "AT_A_TIME", 3)
     ledger = Ledger(tmp_path / "ledger.sqlite")
-    known = [Asset("v", f"{n:03}", f"10.0.0.{n // 4}", "name", n % 3 != 0, "t", "s") for n in range(60)]
+    known = [
+        Asset("v", f"{n:03}", f"10.0.0.{n // 4}", "name", n % 3 != 0, "2" if n % 7 else "4", "s" if n % 5 else "this")
+        for n in range(60)
+    ]
     with ledger.transaction():
         ledger.assets.put(known)
-    found = [each.host_id for each in ledger.assets.up("v", (ip_address("10.0.0.2"), ip_address("10.0.0.9")))]
+    addresses = ip_address("10.0.0.2"), ip_address("10.0.0.9")
+    found = [each.host_id for each in ledger.assets.up("v", addresses, but="this", before="3")]
     ledger.close()
-    assert found == [each.host_id for each in known if each.up and 8 <= int(each.host_id) < 40]
+    wanted = [each for each in known if each.up and 8 <= int(each.host_id) < 40]
+    assert found == [each.host_id for each in wanted if each.scan_id == "s" and each.time == "2"]

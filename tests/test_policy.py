@@ -1,6 +1,8 @@
 """The policy: what is allowed, flagged and refused, and for whom."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from forwarder.errors import UsageError
 from forwarder.nmap.command import parse
 from forwarder.policy import Judgement, judge, when
 
+ROOT = Path(__file__).parents[1]
 POLICY = """
 [policy]
 require_reason = "flag"
@@ -139,6 +142,13 @@ def test_hours_and_days_are_those_of_the_configured_zone(settings, time, expecte
 
 def test_without_hours_there_is_neither_working_nor_off(settings):
     assert when(datetime(2026, 3, 2, 7, 30, tzinfo=UTC), settings("")) == (7, 1, "")
+
+
+def test_the_documented_policy_is_one(settings):
+    (text,) = re.findall(r"```toml\n(\[policy\].*?)```", (ROOT / "docs/COMMANDS.md").read_text(), re.DOTALL)
+    found = settings(text)
+    assert found["policy.groups"]["pentest"]["policy.require_ticket"] == "none"
+    assert judged(found, "192.0.2.1").action == "allowed"
 
 
 @pytest.mark.parametrize(

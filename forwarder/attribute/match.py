@@ -133,34 +133,46 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
     lag = scan.start - start if scan.start is not None and start is not None else None
     if scan.spool_id and scan.spool_id in {part.identity for part in wrapped}:
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("spool",))
-    hashed = bool(scan.sha256) and any(output.sha256 == scan.sha256 for part in wrapped for output in part.outputs)
-    if hashed and lag is not None and -BEFORE <= lag <= AFTER:  # else an older output that it did not write
-        return Pair(scan.scan_id, run.entity_id, PROVEN, ("output-hash", "time"))
+    if lag is not None and -BEFORE <= lag <= AFTER and scan.sha256 and scan.sha256 in _hashes(wrapped):
+        return Pair(scan.scan_id, run.entity_id, PROVEN, ("output-hash", "time"))  # not an older one that it left there
     alike = bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
     path = bool(scan.path) and scan.path in outputs(run)
     if not alike and (scan.words or not path):
         return None
-    reasons = _reasons(alike=alike, path=path, user=scan.uid not in {"", "0"} and scan.uid == whole.effective.id)
-    if lag is None:
-        return Pair(scan.scan_id, run.entity_id, POSSIBLE, (*reasons, "no time"))
     local = bool(whole.host) and short(whole.host) == short(host)
-    if local:
-        reasons += ("host",)
-    if abs(lag) > SKEW or (local and _over(scan, whole)):
-        return None
+    reasons = _reasons(
+        arguments=alike,
+        output_path=path,
+        user=scan.uid not in {"", "0"} and scan.uid == whole.effective.id,
+        host=local and lag is not None,
+    )
+    tier, how = _in_time(lag, over=local and _over(scan, whole))
+    if tier > POSSIBLE and not set(run.sources) & STRONG:
+        tier = POSSIBLE
+    proven = alike and path and local and tier == NEAR and lag is not None and lag <= PROMPT
+    if proven and _hashes(wrapped) <= {scan.sha256}:  # the wrapper did not see something else in that file
+        tier = PROVEN
+    return Pair(scan.scan_id, run.entity_id, tier, (*reasons, how)) if tier else None
+
+
+def _in_time(lag: float | None, *, over: bool) -> tuple[int, str]:
+    """Return how well a scan's start fits an execve, and the word for it; 0 if not at all."""
+    if lag is None:
+        return POSSIBLE, "no time"
+    if over or abs(lag) > SKEW:
+        return 0, ""
     if not -BEFORE <= lag <= AFTER:
-        return Pair(scan.scan_id, run.entity_id, POSSIBLE, (*reasons, "clock off"))
-    tier = POSSIBLE
-    if set(run.sources) & STRONG:
-        tier = LIKELY if lag > CLOSE else NEAR
-        if alike and path and local and lag <= PROMPT and not _other_output(scan, wrapped):
-            tier = PROVEN
-    return Pair(scan.scan_id, run.entity_id, tier, (*reasons, "time"))
+        return POSSIBLE, "clock off"
+    return (NEAR if lag <= CLOSE else LIKELY), "time"
+
+
+def _hashes(wrapped: Iterable[Execution]) -> set[str]:
+    """Return the SHA-256 of the XML that the wrapper saw when its nmap ended."""
+    return {output.sha256 for part in wrapped for output in part.outputs if output.format == "xml"} - {""}
 
 
 def _reasons(**found: bool) -> tuple[str, ...]:
-    names = {"alike": "arguments", "path": "output-path", "user": "user"}
-    return tuple(names[name] for name, is_so in found.items() if is_so)
+    return tuple(name.replace("_", "-") for name, is_so in found.items() if is_so)
 
 
 def outputs(run: Known) -> set[str]:
@@ -178,9 +190,3 @@ def _over(scan: Subject, whole: Execution) -> bool:
     """Tell whether a process ended at another time than the scan, by one clock."""
     end = seconds(whole.end)
     return end is not None and scan.finish is not None and abs(end - scan.finish) > LATE
-
-
-def _other_output(scan: Subject, wrapped: Iterable[Execution]) -> bool:
-    """Tell whether the wrapper saw something else in that file when its nmap ended."""
-    hashes = {output.sha256 for part in wrapped for output in part.outputs if output.format == "xml"} - {""}
-    return bool(hashes) and scan.sha256 not in hashes

@@ -43,27 +43,31 @@ def _taken(part: Execution, item: Known) -> bool:
 
 def _distance(part: Execution, other: Execution) -> float | None:
     """Return the seconds between two sightings of one execution; None if they are of two."""
-    if short(part.host) and short(other.host) and short(part.host) != short(other.host):
-        return None
     if part.source == other.source and part.identity == other.identity:
         return 0.0
-    if _strangers(part, other):
+    hosts = {short(part.host), short(other.host)} - {""}
+    if len(hosts) > 1 or _strangers(part, other):
         return None
     alike = words_of(part) == words_of(other)
     first, second = seconds(part.start), seconds(other.start)
     apart = abs(first - second) if first is not None and second is not None else None
-    if part.pid > 0 and other.pid > 0 and apart is not None:
-        if part.pid == other.pid and apart <= SAME and (alike or CUT in part.problems or CUT in other.problems):
-            return apart
-        if alike and apart <= DESCENT and (_calls(part, other) or _calls(other, part)):
-            return apart
-    if part.source in STRONG and other.source in STRONG:
-        return None
-    if not alike or not _same_user(part, other):
+    if apart is not None and _one_process(part, other, apart, alike=alike):
+        return apart
+    both_strong = part.source in STRONG and other.source in STRONG
+    if both_strong or not alike or not _same_user(part, other):
         return None
     if apart is None:  # a history without times: of the same user and words, the nearest is as good as any
         return float("inf")
     return apart if apart <= TOLD else None
+
+
+def _one_process(part: Execution, other: Execution, apart: float, *, alike: bool) -> bool:
+    """Tell whether two sightings are of one process, or of one that called the other with the same words."""
+    if part.pid <= 0 or other.pid <= 0:
+        return False
+    if part.pid == other.pid and apart <= SAME:
+        return alike or CUT in part.problems or CUT in other.problems
+    return alike and apart <= DESCENT and (_calls(part, other) or _calls(other, part))
 
 
 def _calls(parent: Execution, child: Execution) -> bool:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from forwarder.audit import arguments
+from forwarder.audit import problems as problem
 from forwarder.audit.arguments import ContradictionError
 from forwarder.audit.events import Event, Joiner
 from forwarder.audit.follow import Block
@@ -140,22 +141,22 @@ def _execution(event: Event, records: list[Record], tools: Collection[str]) -> E
     argv, title, problems = _words(of)
     executable = call.text("exe").removesuffix(" (deleted)")
     if not executable:
-        problems.append("record cut")
+        problems.append(problem.RECORD_CUT)
         executable = next((path.text("name") for path in of.get("PATH", []) if path.number("item") == 0), "")
     argv = _without_interpreter(argv, executable, tools)
     if not {program(executable), call.text("comm")} & set(tools):
         if not argv or program(argv[0]) not in tools:
             return None
         if executable:
-            problems.append("named by its first argument only")
+            problems.append(problem.NAMED_ONLY)
     found = Execution("auditd", event.identity, tuple(argv), instant(event.key[1].decode()), executable=executable)
     found.title = title
     _who(found, call)
     _where(found, event, of)
     if not found.login.id and not found.login.name:
-        problems.append("login user unset")
+        problems.append(problem.LOGIN_UNSET)
     if not found.cwd:
-        problems.append("no working directory")
+        problems.append(problem.NO_DIRECTORY)
     found.problems = tuple(dict.fromkeys(([event.cut] if event.cut else []) + problems))
     return found
 
@@ -167,13 +168,13 @@ def _words(of: dict[str, list[Record]]) -> tuple[list[str], str, list[str]]:
     argv, problems = words.words, []
     if "EXECVE" not in of:
         argv, words.cut = title, title_cut
-        problems.append("no EXECVE record")
+        problems.append(problem.NO_EXECVE)
     elif words.cut and len(title) > len(argv):
         argv = title
     if words.cut or not argv:
-        problems.append("arguments cut")
+        problems.append(problem.ARGUMENTS_CUT)
     elif not "\0".join(argv).startswith("\0".join(title)[: arguments.TITLE - 1]):
-        problems.append("title differs")
+        problems.append(problem.TITLE_DIFFERS)
     return argv, " ".join(title) if problems else "", problems
 
 
@@ -209,14 +210,14 @@ def _who(found: Execution, call: Record) -> None:
     found.real = user(call.plain("uid"), call.names.get("UID", ""))
     found.effective = user(call.plain("euid"), call.names.get("EUID", ""))
     session = call.plain("ses")
-    found.session = "" if session in UNSET else session
+    found.session = "" if session in UNSET or not session.isdecimal() else session
     found.terminal = terminal(call.plain("tty"))
 
 
 def user(number: str, name: str) -> User:
     """Return a user, with what is unset left empty."""
     known = "" if name in {"unset", "unknown", f"unknown({number})"} else name
-    return User(number, known) if number not in UNSET else User("", known if not number else "")
+    return User(number, known) if number not in UNSET and number.isdecimal() else User("", known if not number else "")
 
 
 def terminal(name: str) -> str:

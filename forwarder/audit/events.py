@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from forwarder.audit import problems as problem
 from forwarder.audit.follow import Block
 
 WINDOW: Final = 1 << 19
@@ -57,8 +58,7 @@ class Event:
     @property
     def identity(self) -> str:
         """`<seconds>.<ms>:<serial>[@node]`."""
-        node, moment = self.key
-        return f"{moment.decode()}@{node.decode('utf-8', 'replace')}" if node else moment.decode()
+        return _identity(self.key)
 
 
 @dataclass(slots=True)
@@ -96,8 +96,8 @@ class Joiner:
         self._open: dict[Key, Event] = {}
         self._held = self._at = 0
         self._before: deque[_Seen] = deque()
-        self._skip = {_key(identity) for identity in done}
-        self._done: dict[Key, None] = dict.fromkeys(self._skip)
+        self._skip = frozenset(done)
+        self._done: dict[Key, None] = {}
         self._ready: deque[Event] = deque()
         self._given: deque[Event] = deque()
 
@@ -106,8 +106,9 @@ class Joiner:
         seen = _Seen(block, self._at)
         self._at += len(block.data)
         mentioned = self._mentioned(block.data)
-        if again := mentioned & self._skip:
+        if self._skip and (again := {key for key in mentioned if _identity(key) in self._skip}):
             self._pass_over(seen, again)
+            mentioned -= again
         new = mentioned - self._open.keys() - self._done.keys()
         if new:
             for earlier in self._before:
@@ -188,14 +189,14 @@ class Joiner:
             event.last = max(event.last, seen.at + start + len(line))
             event.complete = event.complete or kind in ENDS
             if event.size + len(line) > MAX_EVENT:
-                event.cut = "event too large"
+                event.cut = problem.EVENT_TOO_LARGE
                 continue
             event.lines.append(line)
             event.size += len(line)
             self._held += len(line)
             while len(self._open) > MAX_OPEN or self._held > MAX_HELD:
                 oldest = next(iter(self._open.values()))
-                oldest.cut = oldest.cut or "too many events at once"
+                oldest.cut = oldest.cut or problem.TOO_MANY_EVENTS
                 self._close(oldest)
 
     def _close(self, event: Event) -> None:
@@ -219,9 +220,9 @@ class Joiner:
             yield event
 
 
-def _key(identity: str) -> Key:
-    moment, _, node = identity.partition("@")
-    return node.encode(), moment.encode()
+def _identity(key: Key) -> str:
+    node, moment = key
+    return f"{moment.decode()}@{node.decode('utf-8', 'replace')}" if node else moment.decode()
 
 
 def _lower(held: dict[int, int], event: Event) -> None:

@@ -11,8 +11,8 @@ is known of what variables, globs and aliases stood for. Every execution says so
 | fish | `- cmd: <command>`, newlines as `\n` and backslashes as `\\`; then `  when: <POSIX time>` |
 
 zsh writes newlines as backslash-newline, and some bytes metafied (Src/utils.c: 0x83, then the byte xor 32). The format
-is seen from each line, as users change their settings; only whether plain lines are zsh's is told by the file's name or by
-the caller.
+is seen from each line, as users change their settings; only whether plain lines are zsh's is told by the file's name or
+by the caller.
 """
 
 from __future__ import annotations

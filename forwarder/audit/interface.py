@@ -1,4 +1,4 @@
-"""What every source of audit evidence gives: executions, where each was seen, and how far that can be trusted."""
+"""What every source of audit evidence gives: executions, and where each was seen."""
 
 from __future__ import annotations
 

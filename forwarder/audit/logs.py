@@ -69,7 +69,9 @@ class Logs:
             if not found:
                 self._said(f"{source}: there is no such log")
             for log in sorted(found | {log for log in known if files.means(source, log)}):
-                if log not in self._seen:
+                if not log.isprintable():
+                    self._said(f"{log}: its path has odd characters: not read")
+                elif log not in self._seen:
                     self._seen.add(log)
                     yield from self._read(log)
 

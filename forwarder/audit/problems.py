@@ -1,4 +1,4 @@
-"""What evidence of sudo and shells does not tell, in the fixed words of nmap.audit.problem."""
+"""What evidence does not tell, in the fixed words of nmap.audit.problem."""
 
 from typing import Final
 
@@ -18,3 +18,12 @@ FIELDS_AMBIGUOUS: Final = "fields ambiguous"
 ANYONE: Final = "any user could have written it"
 ITS_USER: Final = "its user could have written it"
 NOT_SUDO: Final = "not written by sudo"
+
+NO_EXECVE: Final = "no EXECVE record"
+TITLE_DIFFERS: Final = "title differs"
+LOGIN_UNSET: Final = "login user unset"
+NO_DIRECTORY: Final = "no working directory"
+RECORD_CUT: Final = "record cut"
+NAMED_ONLY: Final = "named by its first argument only"
+EVENT_TOO_LARGE: Final = "event too large"
+TOO_MANY_EVENTS: Final = "too many events at once"

@@ -48,6 +48,8 @@ class Command:
     """Members of nmap.scan."""
     policy: dict[str, Any] = field(default_factory=dict)
     """Members of nmap.policy."""
+    networks: tuple[str, ...] = ()
+    """Networks of its targets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def record(
     result["nmap"] = {"audit": _audit(item, command, truncated), "attribution": attribution(link)}
     scan = command.scan | ({"id": link.scan_id} if link.scan_id else {}) | {"vantage": look.vantage}
     result["nmap"]["scan"] = scan
+    if command.networks:
+        result["nmap"]["target"] = {"network": list(command.networks)}
     if command.policy:
         result["nmap"]["policy"] = command.policy
     hashes = [*evidence, *(output.sha256 for output in whole.outputs), whole.sha256]

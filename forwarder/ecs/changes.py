@@ -135,7 +135,7 @@ def record(
         result["related"] = {"ip": facts["ip"]}
         result["destination"] = {"ip": ip}
         result["network"] = {"type": "ipv4" if IPV4.fullmatch(ip) else "ipv6"}
-        nmap["target"] = {"network": [context.network(ip)]}
+        nmap["target"] = context.target(ip)
     if change.port:
         protocol, _, number = change.port.partition("/")
         nmap["port"] = {"protocol": protocol, "number": int(number)}

@@ -19,7 +19,8 @@ def of_args(args: str, options: Options) -> dict[str, Any]:
     They hang on nothing but the text: scripts are those of our table, lists of targets are not read.
     """
     words, masked = mask(split(args), options.mask)
-    return command.facts(command.parse(words)) | {"args": join(words) if masked else args}
+    found = command.facts(command.parse(words)) | {"args": join(words) if masked else args}
+    return found | {"masked": masked} if masked else found
 
 
 def of_argv(

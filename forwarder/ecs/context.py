@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, Final
 
 from orjson import Fragment, dumps
 
+from forwarder.ecs.networks import Networks, Owner, owners
 from forwarder.nmap.mask import NAMES
 from forwarder.nmap.survey import Document
 from forwarder.policy_settings import DEFAULTS
@@ -33,6 +35,8 @@ class Options:
     """Network position of the scanner."""
     networks: tuple[str, ...] = ()
     """Networks in CIDR notation that targets are told apart by."""
+    owners: Path | None = None
+    """List of who answers for which network."""
     all_ports: bool = False
     """Make records of closed and filtered ports, too."""
     os_accuracy: int = 95
@@ -85,7 +89,8 @@ class Context:
     scan: Fragment = field(init=False)
     time: dict[str, str] = field(init=False)
     """Source and value of the time of a host that has none of its own."""
-    _networks: list[IPv4Network | IPv6Network] = field(init=False)
+    _networks: Networks[str] = field(init=False)
+    _owners: Networks[Owner] = field(init=False)
 
     def __post_init__(self) -> None:
         facts = self.document.run.facts
@@ -106,18 +111,19 @@ class Context:
             self.time = {"source": "scan-start", "value": facts["start"]}
         else:
             self.time = {"source": "file-mtime", "value": self.origin.mtime}
-        networks = [ip_network(text) for text in options.networks]
-        self._networks = sorted(networks, key=lambda network: -network.prefixlen)
+        self._networks = Networks((ip_network(text), text) for text in options.networks)
+        self._owners = owners(options.owners)
 
     def network(self, ip: str) -> str:
         """Return the most specific configured network of an address, else its /24 or /64."""
         if not self._networks and ":" not in ip:
             return f"{ip.rpartition('.')[0]}.0/24"  # what the general way below gives, without its cost
-        address = ip_address(ip)
-        for network in self._networks:
-            if address in network:
-                return str(network)
-        return str(ip_network(f"{ip}/{PREFIX[address.version]}", strict=False))
+        return network_of(self._networks, ip)
+
+    def target(self, ip: str) -> dict[str, Any]:
+        """Return `nmap.target` of a scanned address: its network, and who answers for it."""
+        owner = self._owners.of(ip) if self._owners else None
+        return {"network": [self.network(ip)]} | (owner.facts if owner else {})
 
     def stream(self, dataset: str) -> dict[str, Any]:
         """Return the members that tell the records of a dataset."""
@@ -125,3 +131,8 @@ class Context:
         stream = {"type": "logs", "dataset": name, "namespace": self.options.namespace}
         shared = self.who.shared if dataset != "scan" else {}
         return {"data_stream": Fragment(dumps(dict(sorted(stream.items())))), "ecs": self.ecs} | shared
+
+
+def network_of(known: Networks[str], ip: str) -> str:
+    """Return the most specific configured network of an address, else its /24 or /64."""
+    return known.of(ip) or str(ip_network(f"{ip}/{PREFIX[ip_address(ip).version]}", strict=False))

@@ -233,8 +233,8 @@ class _Subject:
             self.facts["ip"] = related["ip"] = ips
             self.destination["ip"] = main
             self.network_parts["type"] = "ipv6" if ":" in main else "ipv4"
-            self.network = context.network(main)
-            target["network"] = [self.network]
+            target = context.target(main)
+            (self.network,) = target["network"]
         if macs:
             self.facts["mac"] = macs
         if names:

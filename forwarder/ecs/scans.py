@@ -7,13 +7,13 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from forwarder.ecs import attribution, commands, fit
-from forwarder.ecs.context import Context
+from forwarder.ecs.context import Context, Options
 from forwarder.ecs.identity import EventId
 from forwarder.ecs.tally import Tally
 from forwarder.nmap import ranges
 from forwarder.nmap.argline import split
 from forwarder.nmap.command import parse
-from forwarder.nmap.mask import mask_line
+from forwarder.nmap.mask import mask, mask_line
 
 COVERED: Final = ("tcp", "udp", "sctp", "ip")
 NANOSECONDS: Final = 1_000_000_000
@@ -122,13 +122,22 @@ def _asked(context: Context, facts: dict[str, Any]) -> tuple[dict[str, Any], dic
     """Return members of (nmap.scan, nmap.policy) that the command line and the time of the scan tell."""
     options = context.options
     scan, policy = commands.times(facts.get("start", ""), options)
+    if skipped := facts.get("target"):
+        scan["target"] = [_masked(entry, options) for entry in skipped]
     args = facts.get("args", "")
     if args and facts.get("scanner", "nmap") == "nmap":
         scan |= commands.of_args(args, options)
         policy |= commands.scope(parse(split(args)), options.policy)
     elif args:
-        scan["args"] = mask_line(args, options.mask)[0]
+        scan["args"], masked = mask_line(args, options.mask)
+        scan |= {"masked": masked} if masked else {}
     return scan, policy
+
+
+def _masked(target: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Return a target that nmap passed over, which may be a URL with a password."""
+    typed = target.get("specification", "")
+    return target | {"specification": mask(["", typed], options.mask)[0][1]} if typed else target
 
 
 def _timestamp(context: Context, facts: dict[str, Any], tally: Tally) -> tuple[str, str]:

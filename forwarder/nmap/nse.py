@@ -28,6 +28,8 @@ Test = Callable[[str, frozenset[str]], bool]
 def installed(datadir: str = "") -> Scripts:
     """Return the scripts of the nmap on this machine, from its script.db; those we know of where there is none.
 
+    A database may be the user's own, so scripts that we know keep the categories that we know, beside those it gives.
+
     Args:
         datadir: value of --datadir; else NMAPDIR and the usual places are looked at.
     """
@@ -36,9 +38,11 @@ def installed(datadir: str = "") -> Scripts:
         try:
             if place and path.is_file() and path.stat().st_size <= DATABASE_BYTES:
                 text = path.read_text(encoding="utf-8", errors="replace")
-                return {
-                    name.rpartition("/")[2]: frozenset(re.findall(r'"([^"]+)"', found))
-                    for name, found in ENTRY.findall(text)
+                known = table()
+                return known | {
+                    name: known.get(name, frozenset()) | frozenset(re.findall(r'"([^"]+)"', found))
+                    for entry, found in ENTRY.findall(text)
+                    if (name := entry.rpartition("/")[2])
                 }
         except (OSError, ValueError):
             continue

@@ -18,6 +18,9 @@ IGNORE_ABOVE: Final = 8191
 LATEST: Final = "nmap-latest"
 MAPPINGS, SETTINGS = "logs-nmap@mappings", "logs-nmap@settings"
 PIPELINE: Final = "logs-nmap@pipeline"
+SORT: Final = {"scan": "event.ingested"}
+"""Dataset → what its newest document is told by, where that is not @timestamp: what links a scan to its execution later
+has the scan's own time."""
 RANGES: Final = frozenset({"nmap.target.network"})
 """Fields with networks in CIDR notation: `<field>.range` finds the networks that an address is in."""
 
@@ -151,7 +154,7 @@ def _transform(dataset: str, key: list[str], retention_days: int) -> dict[str, A
         "description": f"The latest state of each {dataset} that nmap-forwarder has seen",
         "source": {"index": [f"logs-nmap.{dataset}-*"]},
         "dest": {"index": f"{LATEST}-{dataset}"},
-        "latest": {"unique_key": key, "sort": "@timestamp"},
+        "latest": {"unique_key": key, "sort": SORT.get(dataset, "@timestamp")},
         "sync": {"time": {"field": "event.ingested", "delay": "60s"}},
         "frequency": "1m",
         "_meta": _meta(retention_days=retention_days),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 SPOOL = "/var/spool/nmap-forwarder"
-"""Where entries go unless the configuration says otherwise."""
+"""Where the shim's entries go, whatever the configuration says; `enroll` makes it."""
 CONFIG = "/etc/nmap-forwarder/config.toml"
 """What the shim's policy is read from; nothing that a user could set."""
 MARK = b"nmap-forwarder shim"
@@ -20,14 +20,14 @@ REASON, TICKET = "NMAP_FORWARDER_REASON", "NMAP_FORWARDER_TICKET"
 """Environment variables by which scripts say why they scan."""
 
 
-def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = "", config: str = CONFIG) -> int:
+def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL, config: str = CONFIG) -> int:
     """Run a tool and record its execution; nothing that fails here keeps the tool from running.
 
     Args:
         tool: absolute path of the real program, never of a shim.
         argv: all words, with the name that it was called by: `["nmap", "-sS", "192.0.2.1"]`.
         source: "shim" or "run".
-        spool: directory that entries are written to; empty for the configured one.
+        spool: directory that entries are written to.
         config: configuration file of the policy; it may be missing.
 
     Returns:

@@ -26,7 +26,7 @@ class Request(NamedTuple):
     """Index of the tool among the words; before it stands sudo."""
     source: str = "shim"
     spool: str = ""
-    """Directory that entries are written to; empty for the configured one."""
+    """Directory that entries are written to; empty for the usual one."""
     config: str = ""
     reason: str = ""
     ticket: str = ""
@@ -85,7 +85,7 @@ class Recorder:
         self.members["argv"] = self._mask(self.request.argv)
 
     def _open(self) -> None:
-        self.entry = Entry(self.request.spool or str(self._settings.get("audit.spool") or SPOOL))
+        self.entry = Entry(self.request.spool or SPOOL)
 
     def _gather(self) -> None:
         found, problems = gather(self._mask)

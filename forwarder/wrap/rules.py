@@ -12,9 +12,11 @@ from forwarder.wrap.child import in_foreground
 ASKED: Final = {"reason": "Reason for this scan", "ticket": "Ticket of this scan"}
 """What the policy may miss, and how it is asked for."""
 
+VARIABLES: Final = ("NMAP_FORWARDER_POLICY_", "NMAP_FORWARDER_AUDIT_MASK")
+
 
 def settings(config: str, environment: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the settings `policy.*` and `audit.*`; none without a configuration, and then nothing slow is imported.
+    """Return the settings `policy.*` and `audit.*`; none where neither a policy nor a mask is set.
 
     Args:
         config: path of the file.
@@ -23,11 +25,20 @@ def settings(config: str, environment: Mapping[str, str]) -> Mapping[str, Any]:
     Raises:
         ForwarderError: the configuration cannot be used.
     """
-    if not config or not os.access(config, os.F_OK):
+    if not config or not (_says_something(config) or any(name.startswith(VARIABLES) for name in environment)):
         return {}
     from forwarder.config import part  # noqa: PLC0415 - takes longer than everything else here
 
     return part(config, ("policy.", "audit."), environment)
+
+
+def _says_something(config: str) -> bool:
+    """Tell whether a file may have such a setting: to parse it takes longer than all else that comes before nmap."""
+    if not os.access(config, os.F_OK):
+        return False
+    with open(config, "rb") as file:  # noqa: PTH123
+        lines = (line.lstrip() for line in file)
+        return any(b"policy" in line or b"mask" in line for line in lines if not line.startswith(b"#"))
 
 
 def has_policy(found: Mapping[str, Any]) -> bool:

@@ -91,3 +91,29 @@ def test_memory_is_bounded(monkeypatch):
     (large,) = read(text(event(1, [b"nmap", b"a b" * 30_000])))
     assert "event too large" in large.problems
     assert "arguments cut" in large.problems
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damage_is_no_traceback_and_makes_no_second_execution(data):
+    lines = [*event(1, [b"nmap", b"a b", b"x" * 200], record=120), *event(2, node="n")]
+    damaged = bytearray(text(lines))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        part = data.draw(
+            st.sampled_from(
+                [b"", b"\n", b'"', b" ", b"=", b"\x1d", b"nmap", b"\xff", b"audit(", b" a0=", b" argc=9", b"A"]
+            )
+        )
+        damaged[at : at + data.draw(st.sampled_from([0, 1, 3, 40]))] = part
+    found = read(bytes(damaged), 300)
+    names = [item.identity for item in found]
+    assert len(names) == len(set(names))
+
+
+def test_what_was_handed_over_is_passed_over_also_from_a_node_whose_name_is_no_text():
+    data = text(event(1)).replace(b"type=", b"node=\xff type=")
+    reader = Auditd(("nmap",), ())
+    (first,) = [*reader.read(iter([Block(0, "log", 0, data, None)])), *reader.end(settled=True)]
+    again = Auditd(("nmap",), (first.identity,))
+    assert [*again.read(iter([Block(0, "log", 0, data, None)])), *again.end(settled=True)] == []

@@ -10,7 +10,10 @@ import pytest
 from audit_lines import event, text
 from audit_runs import Runs
 
+from forwarder import config
 from forwarder.audit.files import Content
+from forwarder.audit.interface import TOOLS
+from forwarder.config import Settings
 from forwarder.errors import InputError
 
 
@@ -155,3 +158,11 @@ def test_several_sources_and_tools(tmp_path):
     found = Runs(tmp_path, *sources, tools=("nmap", "zmap")).run()
     assert [(item.source, item.tool) for item in found] == [("auditd", "nmap"), ("auditd", "zmap"), ("sudo", "nmap")]
     assert {Path(item.log_path).name for item in found} == {"audit.log", "auth.log"}
+
+
+def test_the_configuration_in_the_documentation(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/AUDIT_LOGS.md").read_text()
+    (tmp_path / "c.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    settings = Settings({}, config=str(tmp_path / "c.toml"), environment={})
+    assert {source.partition(":")[0] for source in settings["audit.sources"]} == set(config.AUDIT_KINDS)
+    assert settings["audit.tools"] == TOOLS

@@ -286,7 +286,7 @@ def test_json_that_syslog_cut():
     assert problems.ARGUMENTS_CUT in one.problems
 
 
-@pytest.mark.parametrize("lines", [2, 3, 10, 25])
+@pytest.mark.parametrize("lines", [2, 3, 10, 20])
 def test_an_event_that_is_being_written_is_left_for_later(lines):
     data = (
         "{\n    " + json.dumps("accept") + ": " + json.dumps(accept(), indent=4).replace("\n", "\n    ") + "\n"

@@ -4,15 +4,19 @@ import copy
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from orjson import Fragment
 
+from forwarder import commanding
+from forwarder.attribute.model import Answer, known
+from forwarder.audit.interface import Execution, Finding, Output, User
+from forwarder.ecs import attribution, audit, fit, hosts, scans
 from forwarder.ecs import fields as table
-from forwarder.ecs import fit, hosts, scans
 from forwarder.ecs.check import REQUIRED, TEXTS, _wrong, problems
-from forwarder.ecs.context import Context, Options, Origin
+from forwarder.ecs.context import Attributed, Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
 from forwarder.errors import UsageError
@@ -20,27 +24,27 @@ from forwarder.nmap import framing
 from forwarder.nmap.reader import Reader
 from forwarder.nmap.survey import Survey
 from forwarder.policy_settings import DEFAULTS, hours
+from forwarder.seal.manifest import MAX_RECORD_BYTES
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "nmap"
 POLICY = DEFAULTS | {"policy.hours": hours("mon-fri 08:00-18:00"), "policy.scopes": ("192.0.2.0/24",)}
-OPTIONS = Options(observer="scanner-1", observer_ip="198.51.100.7", networks=("192.0.2.0/25",), policy=POLICY)
+OPTIONS = Options(
+    observer="scanner-1",
+    observer_ip="198.51.100.7",
+    networks=("192.0.2.0/25",),
+    policy=POLICY,
+    owners=ROOT / "tests" / "fixtures" / "owners.csv",
+)
 MTIME = "2024-01-01T00:00:00.000Z"
 SPLICED = {"nmap.backfill", *(f"nmap.seal.{name}" for name in ("anchor", "batch", "index", "manifest", "origin"))}
 """Fields that only delivered documents have."""
-LATER = {
-    "nmap.port.tombstone",
-    *(f"nmap.policy.{name}" for name in ("action", "reason", "scanner")),
-    *(
-        f"nmap.attribution.{name}"
-        for name in ("candidates", "confidence", "execution", "output", "reason", "status", "supersedes")
-    ),
-}
+LATER = {"nmap.port.tombstone"}
 """Fields that no record has yet."""
 NAMES = {"nmap.scan.supersedes": "a" * 64, "nmap.scan.diverges_from": "b" * 64}
 
 ASKED = (
-    b'<nmaprun args="nmap -sU -T2 -p53 -D ME,RND --script dns-brute -oX x.xml 192.0.2.0/24" start="1772442776">'
+    b'<nmaprun args="nmap -sU -T2 -p53 -D ME,RND --script dns-brute --script-args pass=x -oX x.xml 192.0.2.0/24" start="1772442776">'
     b"</nmaprun>"
 )
 """A command line that tells all it can."""
@@ -51,12 +55,14 @@ DERIVED = (
 """The ports that nmap only counts follow from what was scanned, when that is a single list."""
 
 
-def records(data: bytes, options: Options = OPTIONS) -> list[dict]:
+def records(data: bytes, options: Options = OPTIONS, who: Attributed | None = None) -> list[dict]:
     """All records of an input as parsed JSON, the scan's last."""
     found = []
     reader = Reader(io.BytesIO(data))
     for document in Survey(io.BytesIO(data)):
-        context = Context(document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id)
+        context = Context(
+            document, Origin("in/rich.xml", "0" * 64, len(data), MTIME), options, document.scan_id, who or Attributed()
+        )
         tally = Tally()
         mapper = HostMapper(context, tally)
         for host in reader.hosts(document):
@@ -74,6 +80,88 @@ def leaves(name: str, value: object) -> set[str]:
     return {name}
 
 
+SEEN = Execution(
+    source="shim",
+    identity="c" * 32,
+    argv=(
+        "nmap",
+        "-sU",
+        "-T2",
+        "-p53",
+        "-D",
+        "ME,RND",
+        "--script",
+        "dns-brute",
+        "--script-args",
+        "dns.pass=x",
+        "-oX",
+        "x.xml",
+        "192.0.2.0/24",
+    ),
+    start="2026-03-02T09:12:56.000Z",
+    end="2026-03-02T09:14:31.000Z",
+    host="scanner-1",
+    cwd="/home/alice",
+    executable="/usr/bin/nmap",
+    pid=2291,
+    ppid=2204,
+    login=User("1000", "alice"),
+    real=User("1000", "alice"),
+    effective=User("0", "root"),
+    sudo_user="alice",
+    terminal="pts/0",
+    session="12",
+    remote_ip="198.51.100.9",
+    interactive=True,
+    parent_executable="/usr/bin/bash",
+    parent_command_line="-bash",
+    title="nmap -sU",
+    exit_code=1,
+    signal="SIGINT",
+    reason="inventory",
+    ticket="SEC-1042",
+    sha256="d" * 64,
+    version="7.95",
+    environment=("NMAPDIR=/opt/nmap",),
+    outputs=(Output("/home/alice/x.xml", "xml", "present", "e" * 64, 48213),),
+    container_id="f3b1c2d4e5a6",
+    container_runtime="docker",
+    pod="scanner-7d9c5",
+    namespace="security",
+    container_marks=("ns:4026532281",),
+    policy_action="flagged",
+    policy_reasons=("ticket-missing",),
+    problems=("arguments cut",),
+    log_path="/var/log/audit/audit.log",
+    log_offset=1,
+)
+"""An execution of which everything is known."""
+ANSWER = Answer("exact", ("output-hash",), ("c2c455d9f99375d2",), 1)
+
+
+def made() -> Attributed:
+    """What records say when all is known of who made their scan."""
+    run = known(SEEN)
+    policy = commanding.understood(run.whole, OPTIONS).policy
+    return attribution.attributed(audit.Link("final", "met", ANSWER, supersedes="a" * 64), [run], policy)
+
+
+def executions() -> list[dict]:
+    """Audit records: of an execution and its scan, of one with a command line that is too long, of a finding."""
+    run = known(SEEN)
+    links = (audit.Link(), audit.Link("final", "met", ANSWER, "b" * 64, "a" * 64))
+    args = [(run, link) for link in links]
+    for more in (("x" * 100_000,), ("192.0.2.0/24", "-iL", "list", "\udcff\n\x1b[0m", *map(str, range(50_000)))):
+        args.append((known(replace(SEEN, argv=(*SEEN.argv, *more))), audit.Link()))
+    lines = [
+        audit.record(OPTIONS, item, commanding.understood(item.whole, OPTIONS), link, "9" * 64) for item, link in args
+    ]
+    found = Finding("audit-log-truncated", "it shrank", MTIME, "/var/log/audit/audit.log", 7, "x")
+    lines.append(audit.finding(OPTIONS, found, audit.finding_id(found), ["8" * 64]))
+    assert all(len(line) < MAX_RECORD_BYTES for line in lines)
+    return [json.loads(line) for line in lines]
+
+
 @pytest.fixture(scope="module")
 def rich() -> list[dict]:
     data = (FIXTURES / "rich.xml").read_bytes()
@@ -81,7 +169,16 @@ def rich() -> list[dict]:
     large = data.replace(b"<hostscript>", b"<hostscript>" + many)
     cut = data[: data.index(b"<output")].replace(b'profile_name="Intense scan"', b'profile_name="&#x1;"')
     masscan = (FIXTURES / "masscan.xml").read_bytes()
-    return [*records(data), *records(large), *records(cut), *records(DERIVED), *records(ASKED), *records(masscan)]
+    return [
+        *records(data),
+        *records(large),
+        *records(cut),
+        *records(DERIVED),
+        *records(ASKED),
+        *records(masscan),
+        *records(data, who=made()),
+        *executions(),
+    ]
 
 
 @pytest.fixture
@@ -108,7 +205,7 @@ def test_cut_large_and_bare_records_keep_to_the_table(rich):
     assert [problem for record in rich + bare for problem in problems(record)] == []
 
 
-@pytest.mark.parametrize("dataset", ["scan", "host", "port", "vulnerability"])
+@pytest.mark.parametrize("dataset", ["scan", "host", "port", "vulnerability", "audit"])
 def test_the_table_says_which_records_have_a_field(rich, dataset):
     had = set()
     for record in rich:

@@ -1,22 +1,26 @@
 """The command line is read as nmap reads it: real nmap is asked where one is installed."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder.nmap import nse
+from forwarder.nmap import nse, risk
 from forwarder.nmap.argline import join, split
 from forwarder.nmap.categories import table
 from forwarder.nmap.command import asked, facts, outputs, parse
 from forwarder.nmap.options import FLAGS, LONG, SHORT, VALUED, usual
 
+PAGE = Path(__file__).parents[2] / "docs" / "COMMANDS.md"
+SCRIPTS = Path("/usr/share/nmap/scripts")
 NMAP = shutil.which("nmap")
 
 
@@ -230,6 +234,39 @@ def test_our_table_of_scripts_agrees_with_an_installed_nmap():
     assert {name: those for name, those in installed.items() if those & risky and known.get(name) != those} == {}
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "vuln",
+        "Default",
+        "http-*",
+        "http-title.nse,+ssh-*",
+        "not intrusive",
+        "default and not http-*",
+        "http-* and not (brute or dos or exploit)",
+        "(default or safe) and smb-*",
+        "not (safe or intrusive) or ftp-anon",
+        "safe and discovery or dos",
+        "NOT not malware",
+        "all and *-brute",
+        "http-*-info*",
+        "true and dos",
+    ],
+)
+def test_scripts_are_chosen_as_nmap_chooses_them(rule):
+    listed = real("--script-help", rule).stdout
+    names = set(re.findall(r"^(\S+)\nCategories: ", listed, re.MULTILINE))
+    scripts = {name: those for name, those in nse.installed().items() if (SCRIPTS / f"{name}.nse").exists()}
+    assert names
+    assert nse.chosen(nse.rules(rule), scripts) == names
+
+
+def test_a_database_of_the_user_does_not_make_a_script_harmless(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "script.db").write_text('Entry { filename = "smb-flood.nse", categories = { "safe", } }\n')
+    assert nse.installed(str(tmp_path))["smb-flood"] >= {"dos", "safe"}
+
+
 def test_a_database_of_scripts_is_found_by_datadir(tmp_path):
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts" / "script.db").write_text('Entry { filename = "own.nse", categories = { "dos", } }\n')
@@ -294,6 +331,46 @@ def test_outputs_have_the_names_that_nmap_gives_them():
 )
 def test_what_was_certainly_asked_for(args, ranges):
     assert [(str(low), str(high)) for low, high in asked(args)] == ranges
+
+
+def test_the_table_of_risks_is_the_documented_one():
+    documented = re.findall(r"^\| `([^`]+)` \| (low|medium|high|critical) \|$", PAGE.read_text(), re.MULTILINE)
+    made = {
+        (reason, kind) for kind, reason in [*risk.TECHNIQUES.values(), *risk.SCRIPTS.values(), *risk.EVASION.values()]
+    }
+    assert set(documented) == made | set(risk.OTHER.items())
+    assert len(documented) == len(set(documented))
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "reason"),
+    [
+        ("nmap -sn 192.0.2.0/24", "low", "no more than discovery"),
+        ("nmap -sL 192.0.2.0/24", "low", "no more than discovery"),
+        ("nmap 192.0.2.0/24", "low", "port scan"),
+        ("nmap --version", "low", "no scan"),
+        ("nmap -sV h", "medium", "version detection"),
+        ("nmap -sC h", "medium", "scripts"),
+        ("nmap -A h", "medium", "OS detection"),
+        ("nmap -p- h", "medium", "all ports"),
+        ("nmap -p U:53,T:1-65535 h", "medium", "all ports"),
+        ("nmap -T5 h", "medium", "insane timing"),
+        ("nmap 10.0.0.0/19", "medium", "big sweep"),
+        ("nmap -iR 0", "medium", "random targets"),
+        ("nmap -sF h", "medium", "unusual TCP scan"),
+        ("nmap --script vuln h", "high", "vulnerability scripts"),
+        ("nmap --script ./own.nse h", "high", "scripts from files"),
+        ("nmap --script ssh-brute h", "high", "brute force scripts"),
+        ("nmap -f h", "high", "fragments"),
+        ("nmap --proxies http://p h", "high", "proxies"),
+        ("nmap --script smb-flood h", "critical", "denial of service scripts"),
+        ("nmap --script all h", "critical", "exploit scripts"),
+    ],
+)
+def test_risk(line, kind, reason):
+    found = told(line)["risk"]
+    assert found["class"] == kind
+    assert reason in found["reason"]
 
 
 def test_usual_names():

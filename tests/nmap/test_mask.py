@@ -97,10 +97,12 @@ def test_masking_never_fails_and_is_done_once(words, value):
 @pytest.mark.parametrize("scanner", ["nmap", "masscan"])
 def test_records_of_scans_have_no_secrets(scanner):
     args = "nmap --script http-brute --script-args user=bob,pass=hunter2 http://bob:hunter2@h"
-    data = f'<nmaprun scanner="{scanner}" args="{args}" start="1772442776"></nmaprun>'.encode()
+    skipped = '<target specification="http://bob:hunter2@h" status="skipped" reason="invalid"/>'
+    data = f'<nmaprun scanner="{scanner}" args="{args}" start="1772442776">{skipped}</nmaprun>'.encode()
     document = next(iter(Survey(io.BytesIO(data))))
     for names, hidden in ((NAMES, True), ((), False)):
         context = Context(document, Origin("x", "0" * 64, len(data), ""), Options(mask=names), "s")
         line = scans.record(context, Tally())[1].decode()
         assert ("hunter2" not in line) == hidden
+        assert json.loads(line)["nmap"]["scan"].get("masked", 0) == 2 * hidden
         assert json.loads(line)["process"]["command_line"] == json.loads(line)["nmap"]["scan"]["args"]

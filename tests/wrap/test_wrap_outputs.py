@@ -39,7 +39,9 @@ def test_without_an_option_the_result_is_in_the_spool(wrapper, tmp_path):
     assert wrapper.xml().read_bytes().rstrip().endswith(b"</nmaprun>")
     assert entry["argv"] == ["nmap", *SCAN]
     assert wrapper.xml().name == f"{entry['id']}.xml"
-    assert entry["tool_version"] in subprocess.run([NMAP, "--version"], capture_output=True, text=True, check=True).stdout
+    assert (
+        entry["tool_version"] in subprocess.run([NMAP, "--version"], capture_output=True, text=True, check=True).stdout
+    )
     assert not files(tmp_path)
     assert {path.stat().st_mode & 0o777 for path in wrapper.spool.iterdir()} == {0o600}
 

@@ -111,7 +111,7 @@ def test_names_are_not_to_be_guessed(wrapper):
 
 def test_a_failure_is_written_down(wrapper):
     wrapper.config = wrapper.spool.parent / "config.toml"
-    wrapper.config.write_text("nonsense = [")
+    wrapper.config.write_text("[policy\n")
     ran = wrapper.run(*LIST)
     assert (ran.returncode, ran.stderr) == (0, b"")
     (problem,) = wrapper.entry()["problems"]

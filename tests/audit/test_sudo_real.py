@@ -1,0 +1,126 @@
+"""What a real sudo writes, read back: its log file, JSON, I/O logs and what it sends to syslog.
+
+Sudo reads its policy and finds the syslog daemon at fixed places, so each run has mounts of its own in which ours stand
+there; the machine's are not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import need
+from loglines import numbered
+
+from forwarder.audit import problems, sudo, sudo_io
+from forwarder.audit.interface import Execution
+
+ARGUMENTS = ("-sL", "-n", "a b", "it's", "back\\slash", "new\nline", "\udcff", "é", "x" * 1500, "127.0.0.1")
+SETTINGS = {
+    "logfile": "!syslog, logfile={dir}/sudo.log, log_host, log_year",
+    "json": "!syslog, logfile={dir}/sudo.log, log_format=json, log_exit_status",
+    "io": "!syslog, log_output, iolog_dir={dir}/io",
+    "syslog": "syslog=authpriv, log_exit_status",
+    "syslog-json": "syslog=authpriv, log_format=json",
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    """Run commands where sudo has a policy with some Defaults."""
+    need("sudo")
+    need("nmap")
+    if os.geteuid() or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("only root, with the right to mount, can give sudo another policy")
+    outside = tmp_path / "mounted"
+    outside.mkdir()
+
+    def run(kind: str, *commands: str) -> bytes:
+        policy = tmp_path / "sudoers"
+        policy.write_text(f"Defaults {SETTINGS[kind].format(dir=tmp_path)}\nroot ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        policy.chmod(0o440)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
+            daemon.bind(str(outside / "log"))
+            (outside / "log").chmod(0o666)
+            daemon.setblocking(False)
+            daemon.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            script = f"touch /dev/log; mount --bind {outside}/log /dev/log; mount --bind {policy} /etc/sudoers; "
+            script = script.replace("touch /dev/log", "mount --bind /dev /dev; [ -e /dev/log ] || touch /dev/log")
+            subprocess.run(
+                ["unshare", "-m", "bash", "-c", script + "; ".join(commands)],
+                check=False,
+                capture_output=True,
+                cwd=tmp_path,
+            )
+            sent = b""
+            try:
+                while True:  # as a syslog daemon would write it, which adds the host
+                    sent += daemon.recv(1 << 16).partition(b">")[2].replace(b" sudo:", b" box sudo:", 1) + b"\n"
+            except BlockingIOError:
+                return sent
+
+    return run
+
+
+def command(*arguments: str) -> str:
+    return os.fsencode("sudo -n -u nobody nmap " + shlex.join(arguments)).decode(errors="surrogateescape")
+
+
+def read(data: bytes, path: str = "p") -> list[Execution]:
+    return list(sudo.parse(numbered(data), path, mtime=time.time(), private=True))
+
+
+@pytest.mark.parametrize("kind", ["logfile", "json", "syslog", "syslog-json"])
+def test_arguments_come_back(run, tmp_path, kind):
+    sent = run(kind, command(*ARGUMENTS), "sudo -n id", "echo nmap")
+    data = sent if kind.startswith("syslog") else (tmp_path / "sudo.log").read_bytes()
+    (one,) = read(data)
+    assert one.argv[1:] == ARGUMENTS
+    assert one.tool == "nmap"
+    assert (one.login.name, one.sudo_user, one.effective.name) == ("root", "root", "nobody")
+    assert one.cwd == str(tmp_path)
+    assert abs(time.time() - time.mktime(time.strptime(one.start[:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 60
+    assert one.strong is (not kind.startswith("syslog"))
+    if kind in {"json", "syslog"}:
+        assert one.exit_code == 0
+        assert one.end >= one.start
+
+
+@pytest.mark.parametrize("kind", ["logfile", "json", "syslog", "syslog-json"])
+def test_refusals(run, tmp_path, kind):
+    sent = run(kind, "runuser -u nobody -- sudo -n nmap -sL 127.0.0.1")
+    data = sent if kind.startswith("syslog") else (tmp_path / "sudo.log").read_bytes()
+    if not data:
+        pytest.skip("this sudo logs no refusal where a password would be asked for")
+    for one in read(data):
+        assert (one.policy_action, one.login.name) == ("refused", "nobody")
+
+
+def test_forged_lines_are_not_strong(run):
+    text = "root : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/bin/nmap forged"
+    sent = run("syslog", f"runuser -u nobody -- logger -t sudo {shlex.quote(text)}")
+    (one,) = read(sent)
+    assert one.argv[1] == "forged"
+    assert not one.strong
+    assert problems.ANYONE in one.problems
+
+
+def test_sessions(run, tmp_path):
+    run("io", command(*ARGUMENTS))
+    (header,) = (tmp_path / "io").rglob("log.json")
+    for name in ("log.json", "log"):
+        path = header.with_name(name)
+        (one,) = sudo_io.parse(numbered(path.read_bytes()), str(path), private=True)
+        assert one.start[:10] == one.end[:10]
+        assert one.start <= one.end
+        assert (one.login.name, one.effective.name, one.strong) == ("root", "nobody", True)
+        if name == "log.json":
+            assert one.argv[1:] == ARGUMENTS
+        else:
+            assert " ".join(one.argv[1:]) == " ".join(ARGUMENTS)
+            assert problems.ARGUMENTS_SPLIT in one.problems
