@@ -42,6 +42,14 @@ NETWORKS: Final = {
     "203.0.113.0/28": ("internet", ("web", "mail", "app")),
 }
 """Network → vantage that it is scanned from, roles of its machines."""
+OWNERS: Final = """\
+network,owner,criticality
+10.20.1.0/24,platform team,high
+10.20.2.0/24,workplace team,low
+10.30.1.0/24,branch office,medium
+203.0.113.0/28,web team,critical
+"""
+"""The list of owners that the company keeps."""
 USERS: Final = {"svc-scan": "990", "alice": "1000", "bob": "1001", "carol": "1002", "dana": "1003", "erik": "1004"}
 """People of the scanners' group and the account of scheduled scans, with their numbers."""
 CVES: Final = (("CVE-2023-44487", "7.5"), ("CVE-2021-23017", "6.8"))

@@ -20,6 +20,7 @@ from forwarder.attribute.model import Answer, Known, Subject, known
 from forwarder.audit.interface import Execution, Finding, Output, User
 from forwarder.config import Settings
 from forwarder.deliver.document import BACKFILL
+from forwarder.demo.company import OWNERS
 from forwarder.ecs import attribution, audit
 from forwarder.ecs.context import Attributed
 from forwarder.history import Asset
@@ -82,6 +83,8 @@ class Desk:
         self._namespace = namespace
         self._directory = directory
         self._assets: dict[tuple[str, str], Asset] = {}
+        self._owners = directory / "owners.csv"
+        self._owners.write_text(OWNERS, encoding="utf-8")
 
     def settings(self, scanner: Scanner) -> Settings:
         """Return the settings of a scanner's forwarder."""
@@ -90,6 +93,7 @@ class Desk:
             "observer_name": scanner.name,
             "observer_ip": scanner.ip,
             "scan_vantage": scanner.vantage,
+            "target_owners": str(self._owners),
         }
         return Settings(flags, "/dev/null", {})
 
