@@ -10,6 +10,11 @@ from typing import Any
 
 Json = dict[str, Any]
 NETWORKS = {"dmz": "192.0.2", "office": "198.51.100", "lab": "203.0.113"}
+OWNERS = {
+    "dmz": {"owner": "web team", "criticality": "critical"},
+    "office": {"owner": "workplace", "criticality": "medium"},
+    "lab": {"owner": "research", "criticality": "low"},
+}
 USERS = {"alice": "CHG-1041", "bob": "CHG-1042", "carol": None}
 SERVICES = [
     (22, "ssh", "OpenSSH", "9.2p1", "cpe:/a:openbsd:openssh:9.2p1"),
@@ -88,6 +93,7 @@ class Company:
         if USERS[user]:
             who["labels"] = {"ticket": USERS[user]}
         shared = {"scan": {"id": scan_id, "vantage": vantage}, "target": {"network": [network]}}
+        found = shared | {"target": shared["target"] | OWNERS[vantage]}
         asked = {
             "target_wanted": [network],
             "target_range": [network],
@@ -150,7 +156,7 @@ class Company:
             **(who if claimed else {}),
         )
         for n in range(6):
-            yield from self.host(at, day, vantage, n, shared, who)
+            yield from self.host(at, day, vantage, n, found, who)
 
     def host(self, at: datetime, day: int, vantage: str, n: int, shared: Json, who: Json) -> Iterator[Json]:
         """A host, its ports and what is wrong with them."""
@@ -248,7 +254,8 @@ class Company:
 
     def alerts(self, at: datetime, day: int) -> Iterator[Json]:
         """Findings of ours."""
-        name, score = [("Scan without ticket", 21), ("Evasion options", 73), ("Sweep above habit", 47)][day // 3 % 3]
+        rules = [("Scan without ticket", 21), ("Evasion options", 73), ("Sweep above habit", 47), ("Output altered", 82)]
+        name, score = rules[day // 3 % 4]
         technique = {"id": ["T1046"], "name": ["Network Service Discovery"]}
         yield self.record(
             at,
@@ -259,6 +266,7 @@ class Company:
             rule={"name": name, "category": "behaviour", "id": name.lower().replace(" ", "-")},
             threat={"technique": technique, "tactic": {"id": ["TA0007"], "name": ["Discovery"]}},
             user={"name": self.random.choice([*USERS])},
+            labels={"ticket": "CHG-1041"},
             nmap={"scan": {"id": digest("scan", day, "dmz"), "vantage": "dmz"}, "target": {"network": ["192.0.2.0/24"]}},
         )
 
