@@ -23,7 +23,8 @@ GROUP = "controlGroup"
 def objects() -> list[Json]:
     """Return all saved objects, those that others refer to first."""
     common = _read("common.yaml")
-    views = [_view(view) for view in _read("data_views.yaml")]
+    shared = _read("data_views.yaml")
+    views = [_view(view, shared) for view in shared["views"]]
     searches = [_search(search) for search in _read("searches.yaml")]
     sources = [yaml.safe_load(path.read_text()) for path in sorted((HERE / "dashboards").glob("*.yaml"))]
     return [*views, *searches, *(_dashboard(source, common) for source in sources)]
@@ -50,15 +51,16 @@ def _saved(kind: str, identity: str, attributes: Json, references: list[Json]) -
     }
 
 
-def _view(view: Json) -> Json:
+def _view(view: Json, shared: Json) -> Json:
+    dates = {name: {"id": "date", "params": {"pattern": "YYYY-MM-DD HH:mm"}} for name in shared["dates"]}
     attributes = {
         "title": view["index"],
         "name": view["name"],
         "timeFieldName": "@timestamp",
         "allowNoIndex": True,  # some datasets come late or never
         "fields": "[]",
-        "fieldAttrs": _json({name: {"customLabel": label} for name, label in view.get("labels", {}).items()}),
-        "fieldFormatMap": _json(view.get("formats", {})),
+        "fieldAttrs": _json({name: {"customLabel": label} for name, label in shared["labels"].items()}),
+        "fieldFormatMap": _json(dates | view.get("formats", {})),
         "runtimeFieldMap": "{}",
         "sourceFilters": "[]",
         "typeMeta": "{}",

@@ -10,7 +10,7 @@ Json = dict[str, Any]
 STOPS = {"good": "#54b399", "watch": "#d6bf57", "bad": "#e7664c"}
 """Of Kibana's palette for the colour-blind; each tile says in words, too, what its colour says."""
 
-WIDTHS = {"date": 175, "number": 85}
+WIDTHS = {"date": 140, "number": 95}
 """Pixels of a table's columns."""
 
 BLUES = ["#d9e4f1", "#b4cae3", "#8eb0d5", "#6692c4", "#3a73b0"]
