@@ -50,8 +50,8 @@ fuzz: $(VENV)/installed  ## fuzz the way from bytes to records; FUZZ_SECONDS=…
 			-max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/$$target- -print_final_stats=1 || exit 1; \
 	done
 
-kibana: $(VENV)/installed  ## make kibana/dashboards.ndjson from the sources beside it
-	$(BIN)/python kibana/build.py
+kibana: $(VENV)/installed  ## make the files in kibana/ that Kibana imports
+	$(BIN)/python kibana/make_dashboards.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) demo-out .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZ)

@@ -135,7 +135,7 @@ def mapping(colors: Json) -> Json:
     }
 
 
-def donut(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
+def donut(_: Json, metrics: list[str], buckets: list[str]) -> Json:
     """Parts of a whole."""
     layer = {
         "layerId": "layer",

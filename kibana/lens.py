@@ -25,7 +25,7 @@ SUMMARIES = {
 
 
 class Columns:
-    """The columns of one form-based layer, which name themselves c0, c1, …"""
+    """The columns of one form-based layer, named c0, c1 and so on."""
 
     def __init__(self, types: dict[str, str]) -> None:
         """Begin without columns.
@@ -136,7 +136,9 @@ def form(panel: Json, types: dict[str, str]) -> Json:
     extra = {"where": query} if unfiltered and query else {}
     metrics = [columns.metric(metric | extra) for metric in panel["metrics"]]
     buckets = [
-        columns.bucket(bucket, metrics[bucket.get("by", 0)] if "field" in bucket and bucket.get("by") != "value" else None)
+        columns.bucket(
+            bucket, metrics[bucket.get("by", 0)] if "field" in bucket and bucket.get("by") != "value" else None
+        )
         for bucket in panel.get("by", [])
     ]
     layer = columns.layer() | {"ignoreGlobalFilters": unfiltered}
@@ -159,7 +161,7 @@ def esql(panel: Json) -> Json:
     renamed = ", ".join(f"{name} AS `{label}`" for name, label in names.items())
     query = {"esql": f"{' '.join(panel['esql'].split())} | RENAME {renamed}"}
     index = query["esql"].split()[1]
-    kinds = {label: kind for label, kind in panel["columns"].values()}
+    kinds = dict(panel["columns"].values())
     buckets = [names[name] for name in panel["buckets"]]
     metrics = [label for label in kinds if label not in buckets]
     columns = [{"columnId": label, "fieldName": label, "meta": {"type": kind}} for label, kind in kinds.items()]

@@ -38,7 +38,7 @@ def known(name, index, types):
 
 def test_the_committed_file_is_what_the_sources_make():
     made = subprocess.run(
-        [sys.executable, "-c", "import build, sys; sys.stdout.write(build.rendered())"],
+        [sys.executable, "-c", "import make_dashboards, sys; sys.stdout.write(make_dashboards.rendered())"],
         cwd=FILE.parent,
         capture_output=True,
         check=True,
@@ -132,8 +132,8 @@ def test_latest_state_is_read_from_indices_that_transforms_make():
 
 def test_a_row_that_does_not_fill_the_screen_is_an_error(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(FILE).parent))
-    build = importlib.import_module("build")
-    source = {"id": "nmap-x", "title": "x", "description": "x", "from": "now-1d"}
+    maker = importlib.import_module("make_dashboards")
+    rows = [{"height": 4, "panels": [{"id": "a", "markdown": "a", "width": 20}]}]
+    source = {"id": "nmap-x", "title": "x", "description": "x", "from": "now-1d", "rows": rows}
     with pytest.raises(ValueError, match="20 wide"):
-        rows = [{"height": 4, "panels": [{"id": "a", "markdown": "a", "width": 20}]}]
-        build._dashboard(source | {"rows": rows}, {"rows": [], "controls": [], "data": "nmap-all"})
+        maker._dashboard(source, {"rows": [], "controls": [], "data": "nmap-all"})

@@ -45,7 +45,9 @@ def company(elastic):
         def place(pattern):
             if pattern == "logs-nmap.*":
                 return f"logs-nmap.*-{space}"
-            names = [f"{space}-{one}" if one.startswith(LATEST) else one.replace("*", space) for one in pattern.split(",")]
+            names = [
+                f"{space}-{one}" if one.startswith(LATEST) else one.replace("*", space) for one in pattern.split(",")
+            ]
             return ",".join(names)
 
         yield admin, place
