@@ -51,6 +51,7 @@ fuzz: $(VENV)/installed  ## fuzz the way from bytes to records; FUZZ_SECONDS=…
 	done
 
 kibana: $(VENV)/installed  ## make the files in kibana/ that Kibana imports
+	$(BIN)/python kibana/make_dashboards.py
 	$(BIN)/python kibana/make_rules.py
 
 clean:  ## remove what was made here
