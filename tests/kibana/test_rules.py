@@ -117,7 +117,9 @@ def test_the_importable_file_is_what_the_sources_make(make_rules):
 
 def test_no_query_has_a_list_of_values_which_elasticsearch_does_not_read():
     """Kibana does, but not the `kql` query of Elasticsearch 8.19; detection-rules wants a list wherever one could be."""
-    assert [slug for slug, rule in RULES.items() if rule["type"] != "esql" and re.search(r":\s*\(", rule["query"])] == []
+    assert [
+        slug for slug, rule in RULES.items() if rule["type"] != "esql" and re.search(r":\s*\(", rule["query"])
+    ] == []
 
 
 @pytest.mark.parametrize("slug", RULES)
