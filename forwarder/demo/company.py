@@ -12,6 +12,7 @@ from random import Random
 from typing import Final
 
 SERVICES: Final = {
+    21: ("ftp", "vsftpd", "3.0.3"),
     22: ("ssh", "OpenSSH", "9.2p1"),
     25: ("smtp", "Postfix smtpd", "3.7.11"),
     53: ("domain", "ISC BIND", "9.18.24"),
@@ -30,7 +31,7 @@ ROLES: Final = {
     "app": (22, 443, 8080),
     "mail": (22, 25, 443),
     "db": (22, 5432),
-    "file": (22,),
+    "file": (21, 22),
     "dns": (22, 53),
     "desk": (3389,),
     "print": (80, 631, 9100),
@@ -54,6 +55,16 @@ USERS: Final = {"svc-scan": "990", "alice": "1000", "bob": "1001", "carol": "100
 """People of the scanners' group and the account of scheduled scans, with their numbers."""
 CVES: Final = (("CVE-2023-44487", "7.5"), ("CVE-2021-23017", "6.8"))
 """What vulners concludes of the web servers' version."""
+
+EXPLOITED: Final = frozenset({"CVE-2021-23017"})
+"""Those that an exploit is known of."""
+WEAK: Final = """\
+<script id="ssl-enum-ciphers" output="TLSv1.0"><table key="TLSv1.0"><table key="ciphers"><table>\
+<elem key="strength">C</elem><elem key="kex_info">secp256r1</elem>\
+<elem key="name">TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA</elem></table></table></table>\
+<elem key="least strength">C</elem></script>"""
+"""What nmap says of a server with old TLS."""
+ANONYMOUS: Final = '<script id="ftp-anon" output="Anonymous FTP login allowed (FTP code 230)"/>'
 
 
 @dataclass
@@ -87,7 +98,15 @@ def machines(rng: Random, start: datetime) -> list[Machine]:
 
 
 def xml(
-    args: str, start: datetime, finish: datetime, found: list[Machine], total: int, *, scripts: bool, version: str
+    args: str,
+    start: datetime,
+    finish: datetime,
+    found: list[Machine],
+    total: int,
+    *,
+    scripts: bool,
+    version: str,
+    error: str = "",
 ) -> str:
     """Return what nmap writes of a scan.
 
@@ -99,7 +118,9 @@ def xml(
         total: addresses that were scanned.
         scripts: whether scripts ran.
         version: of nmap.
+        error: why nmap failed, if it did.
     """
+    how = f'exit="error" errormsg="{error}"' if error else 'exit="success"'
     first, last = int(start.timestamp()), int(finish.timestamp())
     done = finish.strftime("%a %b %d %H:%M:%S %Y")
     summary = f"Nmap done at {done}; {total} IP addresses ({len(found)} hosts up) scanned in {last - first}.00 seconds"
@@ -108,7 +129,7 @@ def xml(
         f'<nmaprun scanner="nmap" args="{escape(args)}" start="{first}" version="{version}" '
         'xmloutputversion="1.05">\n<scaninfo type="syn" protocol="tcp" numservices="10000" services="1-10000"/>\n'
         + "".join(_host(machine, first, last, scripts=scripts) for machine in found)
-        + f'<runstats><finished time="{last}" elapsed="{last - first}.00" summary="{summary}" exit="success"/>'
+        + f'<runstats><finished time="{last}" elapsed="{last - first}.00" summary="{summary}" {how}/>'
         f'<hosts up="{len(found)}" down="{total - len(found)}" total="{total}"/>\n</runstats>\n</nmaprun>\n'
     )
 
@@ -147,13 +168,17 @@ def _port(machine: Machine, number: int, *, scripts: bool) -> str:
 def _scripts(machine: Machine, number: int) -> Iterator[str]:
     if number == 443:
         yield _certificate(machine)
+        if machine.role == "app":
+            yield WEAK
+    if number == 21:
+        yield ANONYMOUS
     if number in {80, 443, 8080}:
         yield f'<script id="http-title" output="{machine.name}"><elem key="title">{machine.name}</elem></script>'
         product, version = machine.ports[number][1].split()[-1].lower(), machine.ports[number][2]
         cpe = f"cpe:/a:example:{product}:{version}"
         rows = "".join(
             f'<table><elem key="type">cve</elem><elem key="cvss">{cvss}</elem><elem key="id">{name}</elem>'
-            '<elem key="is_exploit">false</elem></table>'
+            f'<elem key="is_exploit">{str(name in EXPLOITED).lower()}</elem></table>'
             for name, cvss in machine.cves
         )
         if rows:

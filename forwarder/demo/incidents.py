@@ -136,7 +136,7 @@ class Planter:
         """What is open now."""
         story, web = self.story, self.story.web
         story.file.ports[445] = SERVICES[445]
-        documents = self.plant(self.run("svc-scan"), "10.20.1.0/24")
+        documents = self.plant(self.run("svc-scan", usual.SCHEDULED, minutes=15), "10.20.1.0/24", scripts=True)
         self.mark("critical_port_newly_open", documents, "nmap.change")
         yield documents
         web.ports[5432] = SERVICES[5432]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from forwarder.archive.interface import Receipt
-from forwarder.demo.company import NETWORKS, USERS, Machine, machines, xml
+from forwarder.demo.company import NETWORKS, SERVICES, USERS, Machine, machines, xml
 from forwarder.demo.documents import Desk, Document, Run, Scanner, delivered
 from forwarder.ecs import seals
 from forwarder.ledger import Batch
@@ -84,16 +84,15 @@ class Story:
                 if scanner is not self.lab or at < self.end - timedelta(hours=30):
                     yield self._kept(scanner, at, day)
             if day % 6 == 5:
-                yield self.alert(midnight + timedelta(hours=10), 47, "Rare service", "first seen in 30 days")
+                score = 90 if day % 12 == 5 else 47
+                yield self.alert(midnight + timedelta(hours=10), score, "Rare service", "first seen in 30 days")
 
     def _drift(self, day: int) -> None:
         """Change the company a little, as companies do."""
         machine = self.rng.choice(self.machines)
-        if day % 9 == 4:
-            machine.ports.setdefault(8080, ("http", "Apache Tomcat", "9.0.70"))
-        elif day % 9 == 8 and machine.role != "app":
-            machine.ports.pop(8080, None)
-        elif day == self.days // 2:
+        if day % 3 == 1 and machine.role != "app" and not machine.ports.pop(8080, None):
+            machine.ports[8080] = SERVICES[8080]
+        if day == self.days // 2:
             for one in self.machines:
                 one.ports |= {port: ("http", "nginx", "1.26.1") for port in (80, 443) if port in one.ports}
 
@@ -118,6 +117,14 @@ class Story:
                 reason, ticket = self.rng.choice(REASONS), f"SEC-{self.rng.randrange(1001, 1400)}"
                 run = Run(user, USERS[user], USUAL, start, self.rng.randrange(30, 400), reason, ticket)
                 yield self.batch(self.scanners[vantage], run, network)
+        if midnight.day % 10 == 1:
+            start = midnight + timedelta(hours=14)
+            run = Run("bob", USERS["bob"], USUAL, start, 20, "patch check", "SEC-1400")
+            yield self.batch(self.main, run, "10.20.1.0/24", found=[], error="out of memory")
+        if midnight.day % 10 == 2:
+            start = midnight + timedelta(hours=15)
+            run = Run("alice", USERS["alice"], USUAL, start, 200, "was left on a laptop", "SEC-1401")
+            yield self.batch(self.branch, run, "10.30.1.0/24", ingested=start + timedelta(days=2))
         if self.rng.random() < 0.1:
             start = midnight + timedelta(hours=9)
             run = Run("frank", "1010", USUAL, start, 40, "looking at a printer", policy={"scanner": "unlisted"})
@@ -131,6 +138,7 @@ class Story:
         *,
         scripts: bool = False,
         found: list[Machine] | None = None,
+        error: str = "",
         made: bool = True,
         ingested: datetime | None = None,
     ) -> list[Document]:
@@ -142,6 +150,7 @@ class Story:
             network: targets.
             scripts: whether scripts ran.
             found: machines that are up, by default those of the network.
+            error: why nmap failed, if it did.
             made: whether an execution is known of.
             ingested: when they were taken in, by default ten minutes after the end.
         """
@@ -153,7 +162,9 @@ class Story:
         if run.output not in {"missing", "discarded"} and not run.refused:
             up = found if found is not None else self.inside(network)
             total = sum(ip_network(part).num_addresses for part in network.split())
-            text = xml(f"nmap {run.args}", run.start, end, up, total, scripts=scripts, version=scanner.version)
+            text = xml(
+                f"nmap {run.args}", run.start, end, up, total, scripts=scripts, version=scanner.version, error=error
+            )
             documents = documents if made else []
             documents += self.desk.scan(scanner, run, item if made else None, text)
         return delivered(documents, scanner, ingested or end + timedelta(minutes=10))
@@ -188,14 +199,25 @@ class Story:
                 "kind": "alert",
                 "module": "nmap",
                 "provider": "nmap-forwarder",
+                "reason": "inventory",
                 "risk_score": float(score),
                 "severity": score,
                 "start": timestamp(at - timedelta(hours=1)),
                 "type": ["info"],
             },
+            "labels": {"ticket": "SEC-1001"},
             "message": f"{name}: {why}",
+            "nmap": {
+                "scan": {"id": sha256(f"scan {self.count}".encode()).hexdigest(), "vantage": self.main.vantage},
+                "target": {"network": ["10.20.1.0/24"]},
+            },
             "observer": {"name": self.main.name},
             "rule": {"id": name.lower().replace(" ", "-"), "name": name, "description": why},
+            "threat": {
+                "framework": "MITRE ATT&CK",
+                "tactic": {"id": ["TA0043"], "name": ["Reconnaissance"]},
+                "technique": {"id": ["T1595"], "name": ["Active Scanning"]},
+            },
             "user": {"name": "alice"},
         }
         return delivered([record], self.main, at + timedelta(minutes=2))
@@ -228,5 +250,7 @@ def verdict(scanner: Scanner, at: datetime, *findings: dict[str, str]) -> dict[s
 def _anchor(look: Any, scanner: Scanner, root: str, at: datetime) -> bytes:
     batch = Batch(scanner.batches, root, scanner.records, 40, timestamp(at), "anchored")
     key = f"nmap/{scanner.origin}/batches/{scanner.batches:020}/manifest.json"
-    receipt = Receipt("example-archive", key, root[:32], "COMPLIANCE", at + timedelta(days=400))
+    receipt = Receipt(
+        "example-archive", key, root[:32], "COMPLIANCE", at + timedelta(days=45 if scanner.vantage == "lab" else 400)
+    )
     return seals.record(look, scanner.origin, batch, bytes.fromhex(root), receipt, timestamp(at))
