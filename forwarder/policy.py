@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
-from itertools import islice
 from typing import Any, Final
 
 from forwarder.nmap import nse, targets
@@ -23,7 +22,7 @@ from forwarder.policy_settings import DEFAULTS, Span, zone
 ACTIONS: Final = ("allowed", "flagged", "refused")
 LEVELS: Final = {"none": "allowed", "flag": "flagged", "refuse": "refused"}
 MOST_RANGES: Final = 100_000
-"""Ranges of one target that are compared with the scopes; of more nobody can say that they are inside."""
+"""Ranges and targets that are compared with the scopes; of more nobody can say that they are inside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,10 @@ def scope(command: Command, scopes: Sequence[str]) -> str:
         return "unknown"
     spans = list(_spans(scopes))
     names = [text.lower() for text in scopes if not _network(text)]
-    places = {_place(text, spans, names, v6=command.v6) for text in command.wanted}
+    budget = iter(range(MOST_RANGES))
+    places = {_place(text, spans, names, budget, v6=command.v6) for text in command.wanted[:MOST_RANGES]}
+    if len(command.wanted) > MOST_RANGES:
+        places.add("unknown")
     if command.has("-iR"):
         places.add("inside" if _within(spans, 0, (1 << 32) - 1, 4) else "outside")
     if "outside" in places:
@@ -127,7 +129,9 @@ def scope(command: Command, scopes: Sequence[str]) -> str:
     return "inside" if places == {"inside"} and not hidden else "unknown"
 
 
-def _place(expression: str, spans: list[tuple[int, int, int]], names: list[str], *, v6: bool) -> str:
+def _place(
+    expression: str, spans: list[tuple[int, int, int]], names: list[str], budget: Iterator[int], *, v6: bool
+) -> str:
     """Return where one target is; what nmap passes over is nowhere, and so inside."""
     block = targets.block(expression, v6=v6)
     if block is None:
@@ -136,7 +140,7 @@ def _place(expression: str, spans: list[tuple[int, int, int]], names: list[str],
         inside = block.count == 1 and any(fnmatchcase(block.name.lower().rstrip("."), name) for name in names)
         return "inside" if inside else "unknown"
     seen = 0
-    for low, high in islice(block.ranges(), MOST_RANGES):
+    for _, (low, high) in zip(budget, block.ranges(), strict=False):
         seen += int(high) - int(low) + 1
         if not _within(spans, int(low), int(high), low.version):
             return "outside"

@@ -7,6 +7,7 @@ from typing import Final
 
 from forwarder.attribute.model import Known, seconds, short, trusted, words_of
 from forwarder.audit.interface import STRONG, Execution, User
+from forwarder.audit.problems import ARGUMENTS_CUT
 
 SAME: Final = 2.0
 """Seconds by which two records of one execve, with its process id, may differ."""
@@ -15,7 +16,7 @@ DESCENT: Final = 30.0
 password, which it does before it logs."""
 TOLD: Final = 5.0
 """Seconds by which sudo's log or a shell's history may differ from the kernel's."""
-CUT: Final = "arguments cut"
+CUT: Final = ARGUMENTS_CUT
 """Problem of evidence whose command line is not whole."""
 
 

@@ -79,6 +79,11 @@ class Entry:
         return command.decode(errors="surrogateescape")
 
 
+def marks(tools: Sequence[str]) -> list[bytes]:
+    """Return what `skim` is to look for: one of these is in every entry of the tools."""
+    return [tool.encode() for tool in tools]
+
+
 def parse(
     lines: Iterable[tuple[int, bytes]],
     path: str,
@@ -93,7 +98,7 @@ def parse(
     when the shell writes its history anew.
 
     Args:
-        lines: (offset of the line in the file, the line; its newline may be missing).
+        lines: (offset of the line in the file, the line with its newline); there may be gaps.
         path: of the file; its name tells plain zsh from bash.
         user: name of the user whose history it is.
         tools: names of the programs to look for.
@@ -110,7 +115,12 @@ def parse(
 
 def _entries(lines: Iterable[tuple[int, bytes]], plain: str) -> Iterator[Entry]:
     entry: Entry | None = None
+    expected = 0
     for offset, ended in lines:
+        if entry and offset != expected:
+            yield entry
+            entry = None
+        expected = offset + len(ended)
         line = ended[:-1] if ended[-1:] == b"\n" else ended
         if entry and entry.continues:
             entry.add(line, line)

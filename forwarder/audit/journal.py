@@ -50,14 +50,18 @@ class Export:
         self._value = bytearray()
         self._wanted = 0
         self._passed = 0
+        self._torn = False
 
     def add(self, line: bytes) -> bool:
-        """Take a line over, with or without its newline; True when it ends the entry."""
+        """Take a line over with its newline, or a piece of a long one without; True when it ends the entry."""
+        torn, self._torn = self._torn, not line.endswith(b"\n")
         self._size += len(line)
         if self._size <= LIMIT:
             self.raw.append(line)
         if self._name:
             self._binary(line)  # whatever it looks like
+        elif torn:
+            pass  # the rest of a value, which may look like a field
         elif b"=" in line:
             if self._size <= LIMIT:
                 self._plain.append(line)
@@ -71,10 +75,9 @@ class Export:
 
     def _binary(self, line: bytes) -> None:
         """Take over a line of a binary field; newlines in it, and in its length, are bytes of it."""
-        piece = line if line.endswith(b"\n") else line + b"\n"
-        self._passed += len(piece)
+        self._passed += len(line)
         if len(self._value) < LIMIT:
-            self._value += piece
+            self._value += line
         if self._wanted == 9 and self._passed >= 9:  # noqa: PLR2004 - a length and a newline: of an empty value
             self._wanted = 9 + int.from_bytes(self._value[:8], "little")
             if self._wanted > LARGEST:
@@ -85,7 +88,7 @@ class Export:
 
     def evidence(self) -> bytes:
         """Return the entry as it was read."""
-        return b"".join(line if line.endswith(b"\n") else line + b"\n" for line in self.raw)
+        return b"".join(self.raw)
 
     def fields(self) -> Fields:
         """Return the entry's fields."""

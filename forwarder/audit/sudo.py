@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from typing import Final
 
-from forwarder.audit import journal, problems, sudo_json, sudo_message, times
+from forwarder.audit import journal, problems, skim, sudo_json, sudo_message, times
 from forwarder.audit.interface import Execution
 from forwarder.audit.sudo_event import Executions
 from forwarder.audit.sudo_lines import Block, Known, Waiting, Wrapped, begin
@@ -47,6 +47,12 @@ ODD: Final = frozenset({b"{", b" ", b"\t", b"_"})
 """First bytes of lines that are of no line-by-line log."""
 
 
+def marks(tools: Sequence[str]) -> list[bytes]:
+    """Return what `skim` is to look for: one of these is in every event of the tools, or near it."""
+    names = [tool.encode() for tool in tools]
+    return [*names, *(form for name in names for form in skim.in_array(name)), b"(command continued)", b'"exit"']
+
+
 def parse(
     lines: Iterable[tuple[int, bytes]],
     path: str,
@@ -63,7 +69,7 @@ def parse(
     end whose start is not among `lines` is an execution of its own (`start not known`).
 
     Args:
-        lines: (offset of the line in the log, the line); of the journal's export format with their newlines.
+        lines: (offset of the line in the log, the line with its newline); there may be gaps.
         path: of the log.
         mtime: when the log last changed, POSIX time: times without a year are not after it.
         tools: names of the programs to look for.
@@ -74,7 +80,15 @@ def parse(
     """
     reader = _Reader(path, mtime, tools, zone, private=private)
     block: Block | None = None
+    expected, torn = -1, False
     for offset, line in lines:
+        if offset != expected and expected >= 0:
+            reader.gap()
+            torn = False
+            if not isinstance(block, Wrapped):
+                block = None  # the rest of it is not known
+        expected = offset + len(line)
+        piece, torn = torn, line[-1:] != b"\n"
         if block is not None:
             if isinstance(block, journal.Export) or block.takes(line):
                 if block.add(line):
@@ -83,6 +97,8 @@ def parse(
                 continue
             yield from reader.block(block)
             block = None
+        if piece:
+            continue  # of a line too long to be one of these, whatever it looks like
         if line[:1] in ODD:
             block = begin(offset, line)
             if block is None and line[:1] == b"{" and reader.may_matter(line):
@@ -105,8 +121,13 @@ class _Reader:
         self._names = [tool.encode() for tool in tools]
         self._zone = zone
         self._private = private
+        self._whole = True
         self._executions = Executions(path, tools)
         self._waiting: OrderedDict[tuple[str, str, bytes], Waiting] = OrderedDict()
+
+    def gap(self) -> None:
+        """Take note that not all lines are given: what begins after them may be within a value of the journal."""
+        self._whole = False
 
     def may_matter(self, data: bytes) -> bool:
         """Tell whether bytes of JSON are worth a look."""
@@ -120,7 +141,7 @@ class _Reader:
         if isinstance(block, journal.Export):
             data = block.evidence()
             if b"sudo" in data:
-                yield from self._journal(block.fields(), Known(block.offset, [data]))
+                yield from self._journal(block.fields(), Known(block.offset, [data]), certain=self._whole)
         elif isinstance(block, Wrapped):
             data = b"".join(block.raw)
             if self._named(data):
@@ -134,7 +155,7 @@ class _Reader:
         """Yield the executions of a line that is a JSON object: of the journal, or of sudo."""
         value = sudo_json.load(line)
         if isinstance(value, dict) and "__REALTIME_TIMESTAMP" in value:
-            yield from self._journal(journal.from_json(value), Known(offset, [line]))
+            yield from self._journal(journal.from_json(value), Known(offset, [line]), certain=True)
         else:
             yield from self._json(line, self._own(offset, [line]))
 
@@ -178,13 +199,15 @@ class _Reader:
             self._date(known, when)
         yield from self._text(known, line[found.end() :].rstrip(b"\r\n"))
 
-    def _journal(self, fields: journal.Fields, known: Known) -> Iterator[Execution]:
+    def _journal(self, fields: journal.Fields, known: Known, *, certain: bool) -> Iterator[Execution]:
         entry = journal.of_sudo(fields)
         if entry is None:
             return
         known.time, known.host, known.pid, known.identity = entry.time, entry.host, entry.pid, entry.cursor
         known.user_id, known.login_id, known.session = entry.user_id, entry.login_id, entry.session
-        known.trusted, known.problems = entry.trusted, list(entry.problems)
+        known.trusted, known.problems = entry.trusted and certain, list(entry.problems)
+        if not certain and problems.ANYONE not in known.problems:
+            known.problems.append(problems.ANYONE)
         yield from self._text(known, entry.message)
 
     def _text(self, known: Known, message: bytes) -> Iterator[Execution]:

@@ -116,8 +116,10 @@ class Executions:
 
     def flush(self) -> Iterator[Execution]:
         """Yield the executions whose end did not come."""
-        while self._running:
-            yield from self._release(next(iter(self._running)))
+        left = [one for lists in self._running.values() for made in lists for one in made]
+        self._running.clear()
+        self._held = self._held_bytes = 0
+        yield from sorted(left, key=lambda one: one.log_offset)
 
     def _release(self, key: str) -> list[Execution]:
         """Return the first executions that wait for this end."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
-ESCAPED: Final = {'"', "\\"}
+PART: Final = re.compile(r'\\["\\]|[^ "\\]+| +|.', re.DOTALL)
+ESCAPE: Final = 2
+"""Characters of an escaped quote or backslash."""
 SPACES: Final = frozenset(" \t\n\v\f\r")
 
 
@@ -18,22 +21,16 @@ def split(args: str) -> list[str]:
     words: list[str] = []
     word: list[str] | None = None
     quoted = False
-    at = 0
-    while at < len(args):
-        letter = args[at]
-        at += 1
-        if letter == " " and not quoted:
-            words += ["".join(word)] if word is not None else []
-            word = None
-            continue
-        word = word if word is not None else []
-        if letter == '"':
+    for part in PART.findall(args):
+        if part == '"':
             quoted = not quoted
-        elif letter == "\\" and args[at : at + 1] in ESCAPED:
-            word.append(args[at])
-            at += 1
-        else:
-            word.append(letter)
+            word = word or []
+        elif quoted or part[0] != " ":
+            word = word or []
+            word.append(part[1] if len(part) == ESCAPE and part[0] == "\\" and part[1] in '"\\' else part)
+        elif word is not None:
+            words.append("".join(word))
+            word = None
     return words + (["".join(word)] if word is not None else [])
 
 

@@ -19,6 +19,10 @@ ENTRY: Final = re.compile(r'filename\s*=\s*"([^"]+?)(?:\.nse)?"\s*,\s*categories
 TOKEN: Final = re.compile(r"[()]|[^\s()]+")
 DEEPEST: Final = 50
 """Brackets within brackets that are followed."""
+LONGEST: Final = 200
+"""Characters of a name or glob; no script's is as long."""
+MOST: Final = 1000
+"""Rules that are looked at; each is tried on all scripts."""
 FILES: Final = "files"
 """Said in place of a category of scripts that are named by their path: nmap's table does not know them."""
 
@@ -63,7 +67,7 @@ def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
     """
     known = table() if scripts is None else scripts
     found: set[str] = set()
-    for rule in wanted:
+    for rule in wanted[:MOST]:
         asked = _Rule(rule)
         named = set(asked.categories)
         found |= set(CATEGORIES) if "all" in named else named
@@ -76,7 +80,7 @@ def categories(wanted: list[str], scripts: Scripts | None = None) -> set[str]:
 
 def chosen(wanted: list[str], scripts: Scripts) -> set[str]:
     """Return the names of all scripts that rules choose, by name or by category."""
-    return {name for rule in wanted for name in _Rule(rule).chosen(scripts)}
+    return {name for rule in wanted[:MOST] for name in _Rule(rule).chosen(scripts)}
 
 
 class _Rule:
@@ -142,6 +146,8 @@ class _Parser:
             if wanted:
                 self.categories.append(lower)
             return lambda _name, those: lower == "all" or lower in those
+        if len(word) > LONGEST:
+            return lambda _name, _those: False
         glob = word.removesuffix(".nse").replace("[", "[[]").replace("?", "[?]")
         if wanted:
             self.globs.append(glob)

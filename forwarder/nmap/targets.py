@@ -21,6 +21,8 @@ MASK: Final = re.compile(r"\d{1,9}", re.ASCII)
 OCTETS: Final = 4
 FULL: Final = 256
 BITS: Final = {4: 32, 6: 128}
+MOST_COUNTED: Final = 300_000
+"""Expressions that are counted; of more there is no count."""
 LIST_BYTES: Final = 4 << 20
 """Largest list of targets (-iL) that is read."""
 
@@ -163,6 +165,8 @@ def addresses(expressions: tuple[str, ...], *, v6: bool, most: int) -> list[Rang
     return list(islice((pair for found in blocks for pair in found.ranges()), most))
 
 
-def count(expressions: tuple[str, ...], *, v6: bool) -> int:
-    """Return how many addresses nmap would list for the expressions; a name counts as one."""
+def count(expressions: tuple[str, ...], *, v6: bool) -> int | None:
+    """Return how many addresses nmap would list for the expressions; a name counts as one. None of too many."""
+    if len(expressions) > MOST_COUNTED:
+        return None
     return sum(found.count for text in expressions if (found := block(text, v6=v6)))

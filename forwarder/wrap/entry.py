@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from errno import EACCES
 from typing import Any, Final
 
 VERSION: Final = 1
@@ -30,6 +31,9 @@ class Entry:
     def __init__(self, directory: str) -> None:
         self.identity = os.urandom(16).hex()
         self.directory = os.path.realpath(directory)
+        os.stat(self.directory)  # noqa: PTH116 - says why, if it is not there
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, os.strerror(EACCES), self.directory)
 
     def path(self, kind: str) -> str:
         """Return the path of one of the files: start.json, end.json or xml."""

@@ -117,7 +117,8 @@ def finish(result: Result, source: str) -> int:
             syslog.syslog(syslog.LOG_WARNING, f"uid {os.getuid()}: {ascii(line)[1:-1]}")
     if source == "run":
         for line in result.failures:
-            _complain(line if result.refused else f"{line}; what was to be run has run all the same")
+            ran = "" if result.refused else "; it ran all the same"
+            _complain(line + ran + ("" if result.entry else ", but is not recorded"))
     return end_like(result.status)
 
 

@@ -149,6 +149,34 @@ def test_an_entry_without_end_is_left_for_later():
     assert left == [len(export(entry(1)))]
 
 
+LINE = b"Mar  2 09:14:36 box sudo: " + FIELDS["MESSAGE"] + b"\n"
+FAKE = b"x" * 50 + b"\n" + export(entry(7, _UID=b"0"))
+
+
+def test_what_stands_in_a_value_is_not_believed_after_a_gap():
+    """A search for bytes may begin to read within a value."""
+    data = export(entry(1, _EXE=b"/usr/bin/logger", MESSAGE=FAKE))
+    lines = numbered(data)
+    inside = next(number for number, (_, line) in enumerate(lines) if b"x" * 50 in line) + 1
+    found = list(sudo.parse([lines[0], *lines[inside:]], "journal", mtime=0, private=True))
+    assert found
+    assert not any(one.strong for one in found)
+
+
+def test_the_rest_of_a_line_is_no_line():
+    """What is too long for a line comes in pieces, and a user may choose what one begins with."""
+    fields = entry()
+    del fields["_UID"]
+    lines = numbered(export(fields))
+    at = next(number for number, (_, line) in enumerate(lines) if line.startswith(b"MESSAGE="))
+    offset, message = lines[at]
+    pieces = [(offset, message[:-1]), (offset + len(message) - 1, b"_UID=0\n")]
+    rest = [(later + 6, line) for later, line in lines[at + 1 :]]
+    (one,) = sudo.parse([*lines[:at], *pieces, *rest], "journal", mtime=0)
+    assert not one.strong
+    assert list(sudo.parse([(0, b"y"), *((later + 1, line) for later, line in numbered(LINE))], "p", mtime=0)) == []
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=6))
 def test_damage_breaks_nothing(changes):

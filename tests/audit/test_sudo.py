@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loglines import numbered
 
-from forwarder.audit import problems, sudo, sudo_message
+from forwarder.audit import problems, skim, sudo, sudo_message
 from forwarder.audit.interface import Execution
 
 MTIME = datetime(2026, 3, 2, 12, 0, tzinfo=UTC).timestamp()
@@ -226,7 +226,7 @@ Mar  2 09:14:38 : bob : HOST=box ; PWD=/ ; USER=root ; COMMAND=/usr/bin/nmap y
 
 
 def test_log_file_of_sudo():
-    refused, one, two = sorted(read(LOGFILE), key=lambda found: found.policy_action, reverse=True)
+    refused, one, two = read(LOGFILE)
     assert one.argv == ("/usr/bin/nmap", "--script-args", "a=b c", "192.0.2.1")
     assert (one.host, one.environment, one.start) == ("box", ("NMAPDIR=/x",), "2026-03-02T09:14:36.000Z")
     assert one.problems == (problems.ANYONE, problems.ZONE_ASSUMED)
@@ -296,6 +296,33 @@ def test_an_event_that_is_being_written_is_left_for_later(lines):
     assert (found, left) == ([], [2])
     (one,) = sudo.parse(numbered(data[2:]), "p", mtime=MTIME, unfinished=left.append)
     assert one.argv[0] == "nmap"
+
+
+def test_a_gap_joins_nothing():
+    """What begins before a gap is not made whole with what comes behind it."""
+    first = (
+        "{\n    " + json.dumps("accept") + ": " + json.dumps(accept(), indent=4).replace("\n", "\n    ") + "\n"
+    ).encode()
+    lines = numbered(first)
+    gap = [(offset + 1000, line) for offset, line in lines]
+    assert list(sudo.parse(lines[:8] + gap[8:], "p", mtime=MTIME)) == []
+
+
+@pytest.mark.parametrize("write", [LINE + b"\n", LOGFILE, json.dumps({"accept": accept()}).encode() + b"\n"])
+@pytest.mark.parametrize("at", [0, 5000, 17000, 80_000, 259_900])
+def test_skimming_finds_what_reading_finds(write, at):
+    filler = b"Mar  2 09:14:36 box cron[1]: nothing of interest\n"
+    data = filler * (at // len(filler)) + write + filler * ((500_000 - at) // len(filler))
+    blocks, offset = [], 0
+    while offset < len(data):
+        end = data.rfind(b"\n", offset, offset + 80_000) + 1
+        blocks.append((offset, data[offset:end]))
+        offset = end
+    found = list(sudo.parse(skim.lines(blocks, sudo.marks(("nmap",))), "p", mtime=MTIME, zone=UTC))
+    assert found
+    assert [one.argv for one in found] == [one.argv for one in read(data)]
+    assert [one.log_offset for one in found] == [one.log_offset for one in read(data)]
+    assert len(list(skim.lines(blocks, sudo.marks(("nmap",))))) < len(numbered(data))
 
 
 HOSTILE = st.sampled_from(

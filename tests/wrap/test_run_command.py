@@ -1,6 +1,5 @@
 """`nmap-forwarder run`: what the shim does, and the result is forwarded at once."""
 
-import json
 import os
 import subprocess
 import sys
@@ -18,8 +17,8 @@ def _nmap():
     need("nmap")
 
 
-def entries(forwarder):
-    return [json.loads(path.read_text()) for path in sorted((forwarder.directory / "state/runs").glob("*.end.json"))]
+def executed(forwarder):
+    return [record for record in forwarder.records("audit") if record["event"]["action"] == "nmap-executed"]
 
 
 def test_a_scan_is_run_and_forwarded(forwarder):
@@ -102,7 +101,7 @@ def test_help_has_examples():
 def test_the_record_of_the_execution_leads_to_the_scan(forwarder, tmp_path):
     forwarder.command("run", "--reason", "inventory", "--ticket", "CHG-1", "--", "nmap", *LIST)
     forwarder.command("run", "--", "nmap", "-oX", tmp_path / "mine.xml", "-sT", "-n", "-p", "1", "127.0.0.1")
-    audits = {record["event"].get("reason", ""): record for record in forwarder.records("audit")}
+    audits = {record["event"].get("reason", ""): record for record in executed(forwarder)}
     assert audits["inventory"]["labels"]["ticket"] == "CHG-1"
     assert audits["inventory"]["process"]["args"] == ["nmap", *LIST]
     scans = forwarder.records("scan")
@@ -124,3 +123,27 @@ def test_what_the_policy_refuses_is_a_record(forwarder):
     assert record["event"]["action"] == "nmap-refused"
     assert record["nmap"]["policy"]["reason"] == ["ticket-missing"]
     assert forwarder.command("run", "--ticket", "CHG-1", "--", "nmap", *LIST).returncode == 0
+
+
+def test_where_nothing_can_be_written_nmap_runs_and_one_line_says_so(forwarder, tmp_path):
+    (tmp_path / "file").touch()
+    places = {"NMAP_FORWARDER_STATE_DIR": str(tmp_path / "file/x"), "NMAP_FORWARDER_AUDIT_SPOOL": str(tmp_path / "no")}
+    ran = forwarder.command("run", "--", "nmap", *LIST, env=places)
+    assert ran.returncode == 0
+    assert b"Nmap done" in ran.stdout
+    assert ran.stderr.count(b"\n") == 1
+    assert ran.stderr.endswith(b"it ran all the same, but is not recorded\n")
+
+
+def test_users_without_a_state_directory_write_to_the_machines_spool(forwarder, tmp_path):
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    spool.chmod(0o1733)
+    ran = forwarder.command("run", "--", "nmap", *LIST, env={"NMAP_FORWARDER_AUDIT_SPOOL": str(spool)})
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert len(list(spool.glob("*.*"))) == 3
+    assert not (forwarder.directory / "state").exists()
+    env = {"NMAP_FORWARDER_AUDIT_SPOOL": str(spool)}
+    assert forwarder.command("forward", env=env).returncode == 0
+    (record,) = executed(forwarder)
+    assert record["process"]["args"] == ["nmap", *LIST]
