@@ -90,7 +90,7 @@ class Columns:
             "size": bucket.get("size", 10),
             "orderBy": order,
             "orderDirection": bucket.get("order", "desc" if by else "asc"),
-            "otherBucket": bucket.get("other", False),
+            "otherBucket": bucket.get("other", False) or bucket.get("missing", False),  # else Lens forgets the missing
             "missingBucket": bucket.get("missing", False),
             "parentFormat": {"id": "terms"},
             "include": [],

@@ -106,6 +106,13 @@ def test_every_chart_says_which_question_it_answers():
                 assert question.endswith("?"), f"{identity}/{panel['panelIndex']}"
 
 
+def test_values_that_are_missing_are_shown_where_that_is_asked():
+    """Lens shows them only together with the rest."""
+    for entry in OBJECTS:
+        text = entry["attributes"].get("panelsJSON", "")
+        assert text.count('"missingBucket": true') <= text.count('"otherBucket": true')
+
+
 @every
 def test_fields_exist_and_suit_their_use(one):
     for name in one.grouped:
