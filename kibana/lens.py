@@ -8,6 +8,7 @@ from charts import CHARTS
 
 Json = dict[str, Any]
 LAYER = "layer"
+ALL = "nmap-all"
 AD_HOC = "esql"
 """Id of the data view that an ES|QL panel carries along."""
 
@@ -89,7 +90,7 @@ class Columns:
             "size": bucket.get("size", 10),
             "orderBy": order,
             "orderDirection": bucket.get("order", "desc" if by else "asc"),
-            "otherBucket": bucket.get("other", False),
+            "otherBucket": bucket.get("other", False) or bucket.get("missing", False),  # else Lens forgets the missing
             "missingBucket": bucket.get("missing", False),
             "parentFormat": {"id": "terms"},
             "include": [],
@@ -127,11 +128,24 @@ def kql(query: str) -> Json:
     return {"query": " ".join(query.split()), "language": "kuery"}
 
 
+def source(entry: Json) -> tuple[str, str]:
+    """Return the data view of a panel or search, and its query in KQL.
+
+    `data:` is the id of a view, or datasets such as `scan+audit`. These are asked for in the view of all records: an
+    index pattern that matches nothing, as before the first alert, has no fields, and Lens would call that an error.
+    """
+    data, query = entry["data"], " ".join(entry.get("query", "").split())
+    if data.startswith("nmap-"):
+        return data, query
+    datasets = " or ".join(f"data_stream.dataset: nmap.{name}" for name in data.split("+"))
+    return ALL, f"({datasets}) and ({query})" if query else datasets
+
+
 def form(panel: Json, types: dict[str, str]) -> Json:
     """Return the attributes of a Lens panel with columns that are aggregations of a data view."""
     columns = Columns(types)
     unfiltered = panel.get("unfiltered", False)
-    query = panel.get("query", "")
+    view, query = source(panel)
     # A layer that leaves out the dashboard's filters leaves out its panel's query, too.
     extra = {"where": query} if unfiltered and query else {}
     metrics = [columns.metric(metric | extra) for metric in panel["metrics"]]
@@ -142,7 +156,7 @@ def form(panel: Json, types: dict[str, str]) -> Json:
         for bucket in panel.get("by", [])
     ]
     layer = columns.layer() | {"ignoreGlobalFilters": unfiltered}
-    reference = {"type": "index-pattern", "id": panel["data"], "name": f"indexpattern-datasource-layer-{LAYER}"}
+    reference = {"type": "index-pattern", "id": view, "name": f"indexpattern-datasource-layer-{LAYER}"}
     panel = panel | {"kinds": {name: column["dataType"] for name, column in columns.found.items()}}
     return _attributes(panel) | {
         "references": [reference],
