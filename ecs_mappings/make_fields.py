@@ -35,7 +35,7 @@ closing brace, as members with dots in their names: `agent.*`, `event.created`, 
 | change | event | host, network / change | a difference to the scan before: host, port, service or certificate |
 | audit | event | process / start, end | one execution of nmap, from the audit trail of the machine |
 | alert | alert | intrusion_detection / info | one finding of ours about scans |
-| seal | event | configuration / creation | a batch that was locked away in S3, told by the batch after it |
+| seal | event | configuration / creation, info | a batch locked away in S3; a verification; a heartbeat |
 
 `*` beside a type: Elasticsearch only keeps the value, it cannot be searched. *list*: the value, or an object that it is
 in, is in a list; the example is one entry of it.

@@ -188,6 +188,21 @@ def _urls(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _kibana(value: Any) -> str:
+    if not value:
+        return ""
+    parts = urlsplit(_text(value).strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+        raise ValueError("a URL such as https://kibana.example:5601, without a user")
+    return str(value).strip()
+
+
+def _space(value: Any) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{1,128}", _text(value)):
+        raise ValueError("the identifier of a space (a-z 0-9 _ - only)")
+    return str(value)
+
+
 def _fingerprint(value: Any) -> str:
     text = _text(value).replace(":", "").lower()
     if text and not re.fullmatch(r"[0-9a-f]{64}", text):
@@ -405,8 +420,15 @@ KEYS: Final = (
         _count,
         "Days that Elasticsearch keeps documents, set by setup; 0: for ever. The archive keeps everything.",
     ),
+    Key("kibana.url", "", _kibana, "Kibana that setup installs dashboards and rules in."),
+    Key("kibana.space", "default", _space, "Space of that Kibana."),
+    Key("kibana.api_key", "", _text, "API key, Base64 of id:key.", secret=True),
+    Key("kibana.api_key_file", "", _path, "File that holds the API key."),
+    Key("kibana.ca_file", "", _path, "Certificates (PEM) that Kibana's is signed by."),
+    Key("kibana.timeout", 60, _seconds, "Seconds to wait for an answer."),
+    Key("kibana.retry_seconds", 60, _seconds, "Seconds for which a request is tried again while Kibana is away."),
 )
-MAY_HOLD_SECRETS: Final = frozenset({"elasticsearch.url"})
+MAY_HOLD_SECRETS: Final = frozenset({"elasticsearch.url", "kibana.url"})
 """Keys that people put a password into, although they should not; then a wrong value is not shown."""
 BY_NAME: Final = {key.name: key for key in KEYS}
 

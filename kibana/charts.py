@@ -10,8 +10,10 @@ Json = dict[str, Any]
 STOPS = {"good": "#54b399", "watch": "#d6bf57", "bad": "#e7664c"}
 """Of Kibana's palette for the colour-blind; each tile says in words, too, what its colour says."""
 
-WIDTHS = {"date": 175, "number": 85}
+WIDTHS = {"date": 140, "number": 100}
 """Pixels of a table's columns."""
+ISO = 190
+"""Of a time that ES|QL gives: no data view formats it."""
 
 BLUES = ["#d9e4f1", "#b4cae3", "#8eb0d5", "#6692c4", "#3a73b0"]
 COOL = {
@@ -77,8 +79,9 @@ def table(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
     """Rows and columns."""
     columns: list[Json] = [{"columnId": name, "isTransposed": False} for name in [*buckets, *metrics]]
     for column in columns:  # what is not said gets the rest: texts
-        if width := WIDTHS.get(panel["kinds"][column["columnId"]]):
-            column["width"] = width
+        kind = panel["kinds"][column["columnId"]]
+        if kind in WIDTHS:
+            column["width"] = ISO if "esql" in panel and kind == "date" else WIDTHS[kind]
     found: Json = {"columns": columns, "rowHeight": panel.get("lines", "single"), "density": "compact"}
     found |= {"headerRowHeight": "auto"} if panel.get("lines") == "auto" else {"rowHeightLines": 1}
     if panel.get("page", True):
@@ -135,7 +138,7 @@ def mapping(colors: Json) -> Json:
     }
 
 
-def donut(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
+def donut(_: Json, metrics: list[str], buckets: list[str]) -> Json:
     """Parts of a whole."""
     layer = {
         "layerId": "layer",

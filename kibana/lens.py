@@ -8,6 +8,7 @@ from charts import CHARTS
 
 Json = dict[str, Any]
 LAYER = "layer"
+ALL = "nmap-all"
 AD_HOC = "esql"
 """Id of the data view that an ES|QL panel carries along."""
 
@@ -25,7 +26,7 @@ SUMMARIES = {
 
 
 class Columns:
-    """The columns of one form-based layer, which name themselves c0, c1, …"""
+    """The columns of one form-based layer, named c0, c1 and so on."""
 
     def __init__(self, types: dict[str, str]) -> None:
         """Begin without columns.
@@ -89,7 +90,7 @@ class Columns:
             "size": bucket.get("size", 10),
             "orderBy": order,
             "orderDirection": bucket.get("order", "desc" if by else "asc"),
-            "otherBucket": bucket.get("other", False),
+            "otherBucket": bucket.get("other", False) or bucket.get("missing", False),  # else Lens forgets the missing
             "missingBucket": bucket.get("missing", False),
             "parentFormat": {"id": "terms"},
             "include": [],
@@ -127,20 +128,35 @@ def kql(query: str) -> Json:
     return {"query": " ".join(query.split()), "language": "kuery"}
 
 
+def source(entry: Json) -> tuple[str, str]:
+    """Return the data view of a panel or search, and its query in KQL.
+
+    `data:` is the id of a view, or datasets such as `scan+audit`. These are asked for in the view of all records: an
+    index pattern that matches nothing, as before the first alert, has no fields, and Lens would call that an error.
+    """
+    data, query = entry["data"], " ".join(entry.get("query", "").split())
+    if data.startswith("nmap-"):
+        return data, query
+    datasets = " or ".join(f"data_stream.dataset: nmap.{name}" for name in data.split("+"))
+    return ALL, f"({datasets}) and ({query})" if query else datasets
+
+
 def form(panel: Json, types: dict[str, str]) -> Json:
     """Return the attributes of a Lens panel with columns that are aggregations of a data view."""
     columns = Columns(types)
     unfiltered = panel.get("unfiltered", False)
-    query = panel.get("query", "")
+    view, query = source(panel)
     # A layer that leaves out the dashboard's filters leaves out its panel's query, too.
     extra = {"where": query} if unfiltered and query else {}
     metrics = [columns.metric(metric | extra) for metric in panel["metrics"]]
     buckets = [
-        columns.bucket(bucket, metrics[bucket.get("by", 0)] if "field" in bucket and bucket.get("by") != "value" else None)
+        columns.bucket(
+            bucket, metrics[bucket.get("by", 0)] if "field" in bucket and bucket.get("by") != "value" else None
+        )
         for bucket in panel.get("by", [])
     ]
     layer = columns.layer() | {"ignoreGlobalFilters": unfiltered}
-    reference = {"type": "index-pattern", "id": panel["data"], "name": f"indexpattern-datasource-layer-{LAYER}"}
+    reference = {"type": "index-pattern", "id": view, "name": f"indexpattern-datasource-layer-{LAYER}"}
     panel = panel | {"kinds": {name: column["dataType"] for name, column in columns.found.items()}}
     return _attributes(panel) | {
         "references": [reference],
@@ -159,7 +175,7 @@ def esql(panel: Json) -> Json:
     renamed = ", ".join(f"{name} AS `{label}`" for name, label in names.items())
     query = {"esql": f"{' '.join(panel['esql'].split())} | RENAME {renamed}"}
     index = query["esql"].split()[1]
-    kinds = {label: kind for label, kind in panel["columns"].values()}
+    kinds = dict(panel["columns"].values())
     buckets = [names[name] for name in panel["buckets"]]
     metrics = [label for label in kinds if label not in buckets]
     columns = [{"columnId": label, "fieldName": label, "meta": {"type": kind}} for label, kind in kinds.items()]

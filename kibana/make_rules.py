@@ -1,7 +1,8 @@
-"""Makes kibana/rules.ndjson from kibana/rules/*.toml: `python kibana/make_rules.py`.
+"""Makes kibana/rules.ndjson from kibana/rules/*.toml, and kibana/etc/fields.json: `python kibana/make_rules.py`.
 
 The sources have the layout of elastic/detection-rules' custom rules; each line of the result is what Kibana's detection
-engine takes (Kibana 8.12, POST /api/detection_engine/rules/_import).
+engine takes (Kibana 8.12, POST /api/detection_engine/rules/_import). The fields are a custom schema, by which
+detection-rules checks that queries name fields that exist.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from forwarder.ecs.fields import fields
+
 HERE = Path(__file__).parent
 SOURCES, RESULT = HERE / "rules", HERE / "rules.ndjson"
+FIELDS = HERE / "etc" / "fields.json"
+INDEX = "logs-nmap.*"
+TYPES = {"constant_keyword": "keyword", "integer": "long", "match_only_text": "text", "wildcard": "keyword"}
+"""Type → what detection-rules knows it as."""
 ALWAYS: dict[str, Any] = {"actions": [], "exceptions_list": [], "to": "now", "version": 1}
 """What every rule has, and no source says."""
 
@@ -52,5 +59,13 @@ def ndjson() -> str:
     return "".join(json.dumps(found, ensure_ascii=False, sort_keys=True) + "\n" for found in rules().values())
 
 
+def schema() -> str:
+    """Return the custom schema: our fields beyond ECS."""
+    own = {name: field.type for name, field in fields().items() if name.startswith(("nmap.", "labels."))}
+    found = {INDEX: {name: TYPES.get(kind, kind) for name, kind in sorted(own.items())}}
+    return json.dumps(found, indent=1) + "\n"
+
+
 if __name__ == "__main__":
+    FIELDS.write_text(schema(), encoding="utf-8")
     RESULT.write_text(ndjson(), encoding="utf-8")

@@ -36,12 +36,19 @@ FLAGS = {
     "elasticsearch.password_file": "FILE",
     "elasticsearch.ca_file": "FILE",
     "elasticsearch.fingerprint": "SHA256",
+    "kibana.url": "URL",
+    "kibana.space": "NAME",
+    "kibana.api_key_file": "FILE",
+    "kibana.ca_file": "FILE",
 }
 """Setting → what its flag takes. The flag is the key's last part; `scan.vantage` is --vantage."""
 NAMED: Final = {
     "key.uri": "key-uri",
     "observer.name": "observer",
     "elasticsearch.url": "elasticsearch",
+    "kibana.url": "kibana",
+    "kibana.api_key_file": "kibana-key-file",
+    "kibana.ca_file": "kibana-ca-file",
     "s3.mode": "lock-mode",
     "s3.retention_days": "lock-days",
     "s3.endpoint": "s3-endpoint",
@@ -49,6 +56,7 @@ NAMED: Final = {
 }
 """Setting → its flag, where that is not the last part."""
 S3: Final = tuple(name for name in FLAGS if name.startswith("s3."))
+KIBANA: Final = tuple(name for name in FLAGS if name.startswith("kibana."))
 ELASTICSEARCH: Final = tuple(name for name in FLAGS if name.startswith("elasticsearch."))
 
 

@@ -24,7 +24,8 @@ detection rule, taken in during the last minutes: install the rules first, then 
 data, and each rule fires in its next run. The data go to the namespace `demo`, apart
 from yours; event.ingested is told, and not set on arrival. expectations.json names what
 each rule must find: event.id of documents, or the values that an aggregating rule groups
-by. The same seed and end make the same data."""
+by. From 30 days on there is enough of a past for all of them. The same seed and end
+make the same data."""
 MOST_DAYS: Final = 400
 
 

@@ -20,6 +20,7 @@ examples:
   nmap-forwarder setup elasticsearch --check                   # exit code 2 if something is missing or old
   nmap-forwarder setup s3 --archive s3://scans/nmap            # make the bucket, with Object Lock and a policy
   nmap-forwarder setup s3 --archive s3://scans/nmap --print    # policies: bucket, forwarder, read-only auditor
+  nmap-forwarder setup kibana --kibana https://kibana.example:5601 --kibana-key-file kibana.key --dry-run
 
 Installs index templates with mappings, lifecycle, the ingest pipeline and the
 latest-state transforms; a second time there is nothing to do. What you add in
@@ -27,17 +28,25 @@ component templates named …@custom is kept. The key that setup needs may do mo
 than the one that delivers: --print shows both as roles.
 
 A bucket that is there is not changed: it must keep versions and have Object Lock.
-Who may make a bucket should not be who forwards: --print shows the least for each."""
+Who may make a bucket should not be who forwards: --print shows the least for each.
+
+Kibana gets the dashboards and detection rules. What a person changed there since is
+left as it is and named, unless --overwrite says otherwise; whether a rule is enabled,
+its exceptions and actions are kept in any case."""
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "setup", "install what other systems need", EPILOG)
-    parser.add_argument("target", choices=["elasticsearch", "s3"], metavar="SYSTEM", help="elasticsearch or s3")
-    common.setting(parser, "archive", *common.S3, *common.ELASTICSEARCH)
+    parser.add_argument(
+        "target", choices=["elasticsearch", "kibana", "s3"], metavar="SYSTEM", help="elasticsearch, kibana or s3"
+    )
+    common.setting(parser, "archive", *common.S3, *common.ELASTICSEARCH, *common.KIBANA)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--print", action="store_true", help="print what would be installed as one JSON object")
     what.add_argument("--check", action="store_true", help="install nothing; fail when something is missing or old")
+    what.add_argument("--dry-run", action="store_true", help="kibana: only say what would be installed")
+    parser.add_argument("--overwrite", action="store_true", help="kibana: replace what a person changed, too")
     parser.add_argument("--roles", action="store_true", help="install the roles, too (needs manage_security)")
     parser.set_defaults(run=run)
 
@@ -45,7 +54,9 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> Exit:
     """Run the command."""
     values = common.settings(args)
-    return _s3(args, values) if args.target == "s3" else _elasticsearch(args, values)
+    if args.target != "kibana" and (args.dry_run or args.overwrite):
+        raise UsageError("--dry-run and --overwrite are for kibana", "--check and --print change nothing either")
+    return {"s3": _s3, "kibana": _kibana, "elasticsearch": _elasticsearch}[args.target](args, values)
 
 
 def _s3(args: argparse.Namespace, values: Settings) -> Exit:
@@ -98,3 +109,25 @@ def _elasticsearch(args: argparse.Namespace, values: Settings) -> Exit:
     count = installer.install(wanted)
     say(f"{where}: {count} of {len(wanted)} installed, the others were as they should be")
     return Exit.OK
+
+
+def _kibana(args: argparse.Namespace, values: Settings) -> Exit:
+    try:
+        from forwarder.setup import kibana  # noqa: PLC0415
+        from forwarder.setup.kibana_api import Kibana  # noqa: PLC0415
+    except ImportError:
+        raise UsageError("setting up Kibana needs requests", "pip install 'nmap-forwarder[kibana]'") from None
+
+    if args.print:
+        for line in kibana.lines():
+            print(line)
+        return Exit.OK
+    if not values["kibana.url"]:
+        raise UsageError("no Kibana to set up", "give --kibana URL, or set kibana.url")
+    space = Kibana(values)
+    space.check()
+    wanted, dry = kibana.things(), args.dry_run or args.check
+    installer = kibana.Installer(space, values["state_dir"], say)
+    count = installer.install(wanted, overwrite=args.overwrite, dry=dry)
+    say(f"{space.place}: {count} of {len(wanted)} {'would be ' if dry else ''}installed")
+    return Exit.USAGE if args.check and count else Exit.OK

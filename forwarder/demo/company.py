@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha512
 from html import escape
 from random import Random
 from typing import Final
 
 SERVICES: Final = {
+    21: ("ftp", "vsftpd", "3.0.3"),
     22: ("ssh", "OpenSSH", "9.2p1"),
     25: ("smtp", "Postfix smtpd", "3.7.11"),
     53: ("domain", "ISC BIND", "9.18.24"),
@@ -30,7 +31,7 @@ ROLES: Final = {
     "app": (22, 443, 8080),
     "mail": (22, 25, 443),
     "db": (22, 5432),
-    "file": (22,),
+    "file": (21, 22),
     "dns": (22, 53),
     "desk": (3389,),
     "print": (80, 631, 9100),
@@ -42,10 +43,28 @@ NETWORKS: Final = {
     "203.0.113.0/28": ("internet", ("web", "mail", "app")),
 }
 """Network → vantage that it is scanned from, roles of its machines."""
+OWNERS: Final = """\
+network,owner,criticality
+10.20.1.0/24,platform team,high
+10.20.2.0/24,workplace team,low
+10.30.1.0/24,branch office,medium
+203.0.113.0/28,web team,critical
+"""
+"""The list of owners that the company keeps."""
 USERS: Final = {"svc-scan": "990", "alice": "1000", "bob": "1001", "carol": "1002", "dana": "1003", "erik": "1004"}
 """People of the scanners' group and the account of scheduled scans, with their numbers."""
 CVES: Final = (("CVE-2023-44487", "7.5"), ("CVE-2021-23017", "6.8"))
 """What vulners concludes of the web servers' version."""
+
+EXPLOITED: Final = frozenset({"CVE-2021-23017"})
+"""Those that an exploit is known of."""
+WEAK: Final = """\
+<script id="ssl-enum-ciphers" output="TLSv1.0"><table key="TLSv1.0"><table key="ciphers"><table>\
+<elem key="strength">C</elem><elem key="kex_info">secp256r1</elem>\
+<elem key="name">TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA</elem></table></table></table>\
+<elem key="least strength">C</elem></script>"""
+"""What nmap says of a server with old TLS."""
+ANONYMOUS: Final = '<script id="ftp-anon" output="Anonymous FTP login allowed (FTP code 230)"/>'
 
 
 @dataclass
@@ -61,8 +80,6 @@ class Machine:
     cves: tuple[tuple[str, str], ...] = ()
     tested: str = ""
     """CVE that a script of nmap finds present."""
-    since: datetime = datetime.min.replace(tzinfo=UTC)
-    """First day that it is there."""
 
 
 def machines(rng: Random, start: datetime) -> list[Machine]:
@@ -81,7 +98,15 @@ def machines(rng: Random, start: datetime) -> list[Machine]:
 
 
 def xml(
-    args: str, start: datetime, finish: datetime, found: list[Machine], total: int, *, scripts: bool, version: str
+    args: str,
+    start: datetime,
+    finish: datetime,
+    found: list[Machine],
+    total: int,
+    *,
+    scripts: bool,
+    version: str,
+    error: str = "",
 ) -> str:
     """Return what nmap writes of a scan.
 
@@ -93,7 +118,9 @@ def xml(
         total: addresses that were scanned.
         scripts: whether scripts ran.
         version: of nmap.
+        error: why nmap failed, if it did.
     """
+    how = f'exit="error" errormsg="{error}"' if error else 'exit="success"'
     first, last = int(start.timestamp()), int(finish.timestamp())
     done = finish.strftime("%a %b %d %H:%M:%S %Y")
     summary = f"Nmap done at {done}; {total} IP addresses ({len(found)} hosts up) scanned in {last - first}.00 seconds"
@@ -102,7 +129,7 @@ def xml(
         f'<nmaprun scanner="nmap" args="{escape(args)}" start="{first}" version="{version}" '
         'xmloutputversion="1.05">\n<scaninfo type="syn" protocol="tcp" numservices="10000" services="1-10000"/>\n'
         + "".join(_host(machine, first, last, scripts=scripts) for machine in found)
-        + f'<runstats><finished time="{last}" elapsed="{last - first}.00" summary="{summary}" exit="success"/>'
+        + f'<runstats><finished time="{last}" elapsed="{last - first}.00" summary="{summary}" {how}/>'
         f'<hosts up="{len(found)}" down="{total - len(found)}" total="{total}"/>\n</runstats>\n</nmaprun>\n'
     )
 
@@ -129,7 +156,7 @@ def _os(machine: Machine) -> str:
 
 def _port(machine: Machine, number: int, *, scripts: bool) -> str:
     service, product, version = machine.ports[number]
-    tunnel = ' tunnel="ssl"' if number == 443 else ""  # noqa: PLR2004 - HTTPS
+    tunnel = ' tunnel="ssl"' if number == 443 else ""
     facts = "".join(f' {name}="{value}"' for name, value in (("product", product), ("version", version)) if value)
     said = "".join(_scripts(machine, number)) if scripts else ""
     return (
@@ -139,26 +166,30 @@ def _port(machine: Machine, number: int, *, scripts: bool) -> str:
 
 
 def _scripts(machine: Machine, number: int) -> Iterator[str]:
-    if number == 443:  # noqa: PLR2004 - HTTPS
+    if number == 443:
         yield _certificate(machine)
+        if machine.role == "app":
+            yield WEAK
+    if number == 21:
+        yield ANONYMOUS
     if number in {80, 443, 8080}:
         yield f'<script id="http-title" output="{machine.name}"><elem key="title">{machine.name}</elem></script>'
         product, version = machine.ports[number][1].split()[-1].lower(), machine.ports[number][2]
         cpe = f"cpe:/a:example:{product}:{version}"
         rows = "".join(
             f'<table><elem key="type">cve</elem><elem key="cvss">{cvss}</elem><elem key="id">{name}</elem>'
-            '<elem key="is_exploit">false</elem></table>'
+            f'<elem key="is_exploit">{str(name in EXPLOITED).lower()}</elem></table>'
             for name, cvss in machine.cves
         )
         if rows:
             yield f'<script id="vulners" output="{cpe}"><table key="{cpe}">{rows}</table></script>'
-    if number == 22:  # noqa: PLR2004 - SSH
+    if number == 22:
         key = base64.b64encode(sha512(machine.name.encode()).digest()).decode()
         yield (
             f'<script id="ssh-hostkey" output="256 ED25519"><table><elem key="type">ssh-ed25519</elem>'
             f'<elem key="bits">256</elem><elem key="key">{key}</elem></table></script>'
         )
-    if machine.tested and number == 443:  # noqa: PLR2004 - HTTPS
+    if machine.tested and number == 443:
         yield (
             f'<script id="ssl-poodle" output="VULNERABLE"><table key="{machine.tested}"><elem key="title">SSL POODLE '
             f'information leak</elem><elem key="state">VULNERABLE</elem><table key="ids"><elem>CVE:{machine.tested}'

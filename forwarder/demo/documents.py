@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from forwarder.attribute.model import Answer, Known, Subject, known
 from forwarder.audit.interface import Execution, Finding, Output, User
 from forwarder.config import Settings
 from forwarder.deliver.document import BACKFILL
+from forwarder.demo.company import OWNERS
 from forwarder.ecs import attribution, audit
 from forwarder.ecs.context import Attributed
 from forwarder.history import Asset
@@ -81,6 +83,8 @@ class Desk:
         self._namespace = namespace
         self._directory = directory
         self._assets: dict[tuple[str, str], Asset] = {}
+        self._owners = directory / "owners.csv"
+        self._owners.write_text(OWNERS, encoding="utf-8")
 
     def settings(self, scanner: Scanner) -> Settings:
         """Return the settings of a scanner's forwarder."""
@@ -89,6 +93,7 @@ class Desk:
             "observer_name": scanner.name,
             "observer_ip": scanner.ip,
             "scan_vantage": scanner.vantage,
+            "target_owners": str(self._owners),
         }
         return Settings(flags, "/dev/null", {})
 
@@ -96,7 +101,7 @@ class Desk:
         """Return an execution, and its record."""
         look = reading.options(self.settings(scanner))
         argv = ("nmap", *shlex.split(run.args))
-        path = next((word for option, word in zip(argv, argv[1:], strict=False) if option == "-oX"), "")
+        path = next((word for option, word in pairwise(argv) if option == "-oX"), "")
         state = {"missing": "missing", "discarded": "discarded"}.get(run.output, "present")
         whole = Execution(
             source="auditd",
@@ -138,8 +143,7 @@ class Desk:
     @staticmethod
     def _policy(run: Run) -> dict[str, Any]:
         usual = {"action": "allowed", "scope": "inside", "scanner": "listed", "hours": "working"}
-        found = usual | run.policy | ({"action": "refused", "reason": ["outside-scope"]} if run.refused else {})
-        return found
+        return usual | run.policy | ({"action": "refused", "reason": ["outside-scope"]} if run.refused else {})
 
     def scan(self, scanner: Scanner, run: Run, item: Known | None, xml: str) -> list[Document]:
         """Return the records of a scan's XML; without an execution, of one that nobody is known to have made."""
@@ -150,12 +154,13 @@ class Desk:
         end = run.start + timedelta(seconds=run.seconds)
         source = Input(digest, len(data), "", 0, f"/var/spool/nmap/{digest[:12]}.xml", timestamp(end), owner=run.user)
         found: list[Document] = []
+        policy = self._policy(run)
 
         def attribute(_: Subject) -> Attributed:
             if item is None:
-                return attribution.attributed(audit.Link("final", "unclaimed", UNKNOWN), [])
+                return attribution.attributed(audit.Link("final", "unclaimed", UNKNOWN), [], {})
             answer = Answer("exact", ("output-hash",), (item.entity_id,), 1)
-            return attribution.attributed(audit.Link("final", "met", answer), [item])
+            return attribution.attributed(audit.Link("final", "met", answer), [item], policy)
 
         def add(line: bytes) -> bool:
             found.append(orjson.loads(line))
@@ -181,13 +186,18 @@ class Desk:
         for document in found:
             if document["event"]["dataset"] == "nmap.scan":
                 document["nmap"]["scan"] = self._scan(parsed, run) | document["nmap"]["scan"]
-                document["nmap"]["policy"] = self._policy(run)
+                document["nmap"]["policy"] = policy
         return found
 
-    def _up(self, vantage: str, addresses: Range) -> Iterator[Asset]:
+    def _up(self, vantage: str, addresses: Range, *_: str) -> Iterator[Asset]:
         low, high = addresses
         for asset in list(self._assets.values()):
-            if asset.vantage == vantage and asset.up and asset.ip and low <= ip_address(asset.ip) <= high:
+            if (
+                asset.vantage == vantage
+                and asset.up
+                and asset.ip
+                and int(low) <= int(ip_address(asset.ip)) <= int(high)
+            ):
                 yield asset
 
     def finding(self, scanner: Scanner, action: str, message: str, time: datetime, path: str) -> list[Document]:
@@ -213,7 +223,7 @@ def delivered(documents: list[Document], scanner: Scanner, ingested: datetime) -
             "event.hash": sha256(line).hexdigest(),
             "event.ingested": timestamp(ingested),
             "event.sequence": scanner.records + index,
-            "nmap.seal.anchor": "s3:example-archive",
+            "nmap.seal.anchor": "none" if scanner.batches % 50 == 49 else "s3:example-archive",
             "nmap.seal.batch": scanner.batches,
             "nmap.seal.index": index,
             "nmap.seal.manifest": manifest,

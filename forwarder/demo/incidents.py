@@ -76,8 +76,8 @@ class Planter:
 
     def people(self) -> Iterator[list[Document]]:
         """Who, why, where and when."""
-        nothing = {"reason": "", "ticket": ""}
-        yield self.plant(self.run("alice", **nothing), "10.20.2.0/24", "scan_without_reason_or_ticket", of="nmap.scan")
+        run = self.run("alice", reason="", ticket="")
+        yield self.plant(run, "10.20.2.0/24", "scan_without_reason_or_ticket", of="nmap.scan")
         run = self.run("frank", policy={"scanner": "unlisted"})
         yield self.plant(run, "10.20.2.0/24", "user_not_among_scanners")
         run = self.run("alice", policy={"scope": "outside", "action": "flagged", "reason": ["outside-scope"]})
@@ -86,7 +86,7 @@ class Planter:
         yield self.plant(night, "10.20.2.0/24", "scan_off_hours")
         yield self.plant(self.run("frank", refused=True), "192.0.2.0/24", "nmap_refused")
         run = self.run("mallory", "-sn -oX {out} {net}", remote="10.30.1.10")
-        yield self.plant(run, "10.20.1.0/24", "first_use_of_nmap_by_user")
+        yield self.plant(run, "10.20.1.0/24", "first_use_of_nmap_by_user", "first_use_of_options_by_user")
         run = self.run("alice", host="db-20-3.example.com")
         yield self.plant(run, "10.20.1.0/24", "server_that_never_scans")
 
@@ -100,7 +100,9 @@ class Planter:
         self.mark("risky_scan_without_ticket", documents, "nmap.scan")
         yield documents
         run = self.run("dana", "-sV --script http-enum -p 80 -oX {out} {net}", ticket="")
-        yield self.plant(run, "10.20.1.0/24", "intrusive_scripts", first)
+        documents = self.plant(run, "10.20.1.0/24", "intrusive_scripts", first)
+        self.mark("risky_scan_without_ticket", documents, "nmap.scan")
+        yield documents
 
     def outputs(self) -> Iterator[list[Document]]:
         """What became of the result."""
@@ -134,7 +136,7 @@ class Planter:
         """What is open now."""
         story, web = self.story, self.story.web
         story.file.ports[445] = SERVICES[445]
-        documents = self.plant(self.run("svc-scan"), "10.20.1.0/24")
+        documents = self.plant(self.run("svc-scan", usual.SCHEDULED, minutes=15), "10.20.1.0/24", scripts=True)
         self.mark("critical_port_newly_open", documents, "nmap.change")
         yield documents
         web.ports[5432] = SERVICES[5432]

@@ -14,12 +14,15 @@ from forwarder.config import Settings
 from forwarder.deliver.elasticsearch import ElasticsearchOutput
 from forwarder.deliver.interface import Document
 from forwarder.ecs.fields import DATASETS
+from forwarder.errors import UsageError
+from forwarder.setup.artifacts import artifacts
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
     from forwarder.demo.story import Story
 
+BAD_REQUEST: Final = 400
 AT_A_TIME: Final = 5000
 """Documents in a file; some megabytes, which a request may have."""
 
@@ -68,18 +71,29 @@ def to_elasticsearch(found: Iterable[Document], settings: Settings, namespace: s
 
 
 def _keep_times(client: Elasticsearch, where: str, namespace: str) -> None:
-    """Have the data streams of the demonstration keep event.ingested: the usual pipeline would say that all came now."""
+    """Have the data streams of the demonstration keep event.ingested; the usual pipeline would say: now."""
+    from elastic_transport import TransportError  # noqa: PLC0415
     from elasticsearch import ApiError  # noqa: PLC0415
 
+    headers = {"accept": elastic.JSON, "content-type": elastic.JSON}
+    templates = {artifact.name: artifact.body for artifact in artifacts(0) if artifact.kind == "index_template"}
     for dataset in DATASETS:
-        stream = f"logs-nmap.{dataset}-{namespace}"
-        for method, path, body in (
-            ("PUT", f"/_data_stream/{stream}", None),
-            ("PUT", f"/{stream}/_settings", {"index": {"final_pipeline": "_none"}}),
-        ):
-            headers = {"accept": elastic.JSON, "content-type": elastic.JSON}
-            try:
-                client.perform_request(method, path, headers=headers, body=body)
-            except ApiError as error:
-                if error.meta.status in {elastic.UNAUTHORIZED, elastic.FORBIDDEN}:
-                    raise elastic.explain(error, where) from None
+        usual = templates[f"logs-nmap.{dataset}"]
+        body = {
+            **{name: usual[name] for name in ("composed_of", "data_stream", "ignore_missing_component_templates")},
+            "index_patterns": [f"logs-nmap.{dataset}-{namespace}"],
+            "priority": usual["priority"] + 1,
+            "template": {"settings": {"index": {"final_pipeline": "_none"}}},
+            "_meta": {"managed_by": "nmap-forwarder", "description": "made by nmap-forwarder demo-data"},
+        }
+        path = f"/_index_template/logs-nmap.{dataset}-{namespace}"
+        try:
+            client.perform_request("PUT", path, headers=headers, body=body)
+        except ApiError as error:
+            if error.meta.status == BAD_REQUEST:
+                raise UsageError(
+                    f"{where} lacks our templates ({elastic.reason(error.body)})", "run setup elasticsearch first"
+                ) from None
+            raise elastic.explain(error, where) from None
+        except TransportError as error:
+            raise elastic.explain(error, where) from None

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from forwarder.archive.interface import Receipt
-from forwarder.demo.company import NETWORKS, USERS, Machine, machines, xml
+from forwarder.demo.company import NETWORKS, SERVICES, USERS, Machine, machines, xml
 from forwarder.demo.documents import Desk, Document, Run, Scanner, delivered
 from forwarder.ecs import seals
 from forwarder.ledger import Batch
@@ -62,7 +62,7 @@ class Story:
         self.web = next(
             machine for machine in self.machines if machine.ip.startswith("203.0.113.") and 443 in machine.ports
         )
-        self.web.certificate_end = self.end - timedelta(hours=20)
+        self.web.certificate_end = self.end - timedelta(hours=2)
         self.file = next(machine for machine in self.machines if machine.role == "file")
 
     def tell(self) -> Iterator[list[Document]]:
@@ -83,17 +83,16 @@ class Story:
                 at = midnight + timedelta(hours=18, minutes=self.rng.randrange(60))
                 if scanner is not self.lab or at < self.end - timedelta(hours=30):
                     yield self._kept(scanner, at, day)
-            if day % 6 == 5:  # noqa: PLR2004 - about once a week
-                yield self.alert(midnight + timedelta(hours=10), 47, "Rare service", "first seen in 30 days")
+            if day % 6 == 5:
+                score = 90 if day % 12 == 5 else 47
+                yield self.alert(midnight + timedelta(hours=10), score, "Rare service", "first seen in 30 days")
 
     def _drift(self, day: int) -> None:
         """Change the company a little, as companies do."""
         machine = self.rng.choice(self.machines)
-        if day % 9 == 4:  # noqa: PLR2004 - some of the days
-            machine.ports.setdefault(8080, ("http", "Apache Tomcat", "9.0.70"))
-        elif day % 9 == 8 and machine.role != "app":  # noqa: PLR2004
-            machine.ports.pop(8080, None)
-        elif day == self.days // 2:
+        if day % 3 == 1 and machine.role != "app" and not machine.ports.pop(8080, None):
+            machine.ports[8080] = SERVICES[8080]
+        if day == self.days // 2:
             for one in self.machines:
                 one.ports |= {port: ("http", "nginx", "1.26.1") for port in (80, 443) if port in one.ports}
 
@@ -112,13 +111,21 @@ class Story:
 
     def _by_people(self, midnight: datetime) -> Iterator[list[Document]]:
         for user in ("alice", "bob", "carol", "dana", "erik"):
-            if self.rng.random() < 0.4:  # noqa: PLR2004 - twice in a week of five days
+            if self.rng.random() < 0.4:
                 start = midnight + timedelta(hours=8 + self.rng.randrange(8), minutes=self.rng.randrange(60))
                 network, (vantage, _) = self.rng.choice(list(NETWORKS.items()))
                 reason, ticket = self.rng.choice(REASONS), f"SEC-{self.rng.randrange(1001, 1400)}"
                 run = Run(user, USERS[user], USUAL, start, self.rng.randrange(30, 400), reason, ticket)
                 yield self.batch(self.scanners[vantage], run, network)
-        if self.rng.random() < 0.1:  # noqa: PLR2004 - a slip now and then, long explained
+        if midnight.day % 10 == 1:
+            start = midnight + timedelta(hours=14)
+            run = Run("bob", USERS["bob"], USUAL, start, 20, "patch check", "SEC-1400")
+            yield self.batch(self.main, run, "10.20.1.0/24", found=[], error="out of memory")
+        if midnight.day % 10 == 2:
+            start = midnight + timedelta(hours=15)
+            run = Run("alice", USERS["alice"], USUAL, start, 200, "was left on a laptop", "SEC-1401")
+            yield self.batch(self.branch, run, "10.30.1.0/24", ingested=start + timedelta(days=2))
+        if self.rng.random() < 0.1:
             start = midnight + timedelta(hours=9)
             run = Run("frank", "1010", USUAL, start, 40, "looking at a printer", policy={"scanner": "unlisted"})
             yield self.batch(self.main, run, "10.20.2.0/24")
@@ -131,6 +138,7 @@ class Story:
         *,
         scripts: bool = False,
         found: list[Machine] | None = None,
+        error: str = "",
         made: bool = True,
         ingested: datetime | None = None,
     ) -> list[Document]:
@@ -142,6 +150,7 @@ class Story:
             network: targets.
             scripts: whether scripts ran.
             found: machines that are up, by default those of the network.
+            error: why nmap failed, if it did.
             made: whether an execution is known of.
             ingested: when they were taken in, by default ten minutes after the end.
         """
@@ -153,7 +162,9 @@ class Story:
         if run.output not in {"missing", "discarded"} and not run.refused:
             up = found if found is not None else self.inside(network)
             total = sum(ip_network(part).num_addresses for part in network.split())
-            text = xml(f"nmap {run.args}", run.start, end, up, total, scripts=scripts, version=scanner.version)
+            text = xml(
+                f"nmap {run.args}", run.start, end, up, total, scripts=scripts, version=scanner.version, error=error
+            )
             documents = documents if made else []
             documents += self.desk.scan(scanner, run, item if made else None, text)
         return delivered(documents, scanner, ingested or end + timedelta(minutes=10))
@@ -188,14 +199,25 @@ class Story:
                 "kind": "alert",
                 "module": "nmap",
                 "provider": "nmap-forwarder",
+                "reason": "inventory",
                 "risk_score": float(score),
                 "severity": score,
                 "start": timestamp(at - timedelta(hours=1)),
                 "type": ["info"],
             },
+            "labels": {"ticket": "SEC-1001"},
             "message": f"{name}: {why}",
+            "nmap": {
+                "scan": {"id": sha256(f"scan {self.count}".encode()).hexdigest(), "vantage": self.main.vantage},
+                "target": {"network": ["10.20.1.0/24"]},
+            },
             "observer": {"name": self.main.name},
             "rule": {"id": name.lower().replace(" ", "-"), "name": name, "description": why},
+            "threat": {
+                "framework": "MITRE ATT&CK",
+                "tactic": {"id": ["TA0043"], "name": ["Reconnaissance"]},
+                "technique": {"id": ["T1595"], "name": ["Active Scanning"]},
+            },
             "user": {"name": "alice"},
         }
         return delivered([record], self.main, at + timedelta(minutes=2))
@@ -207,11 +229,13 @@ class Story:
 
 
 def parsed(line: bytes) -> Document:
+    """Return a record from its line."""
     found: Document = orjson.loads(line)
     return found
 
 
 def verdict(scanner: Scanner, at: datetime, *findings: dict[str, str]) -> dict[str, Any]:
+    """Return what a verification leaves, with (code, message) of its findings."""
     return {
         "time": timestamp(at),
         "origin": scanner.origin,
@@ -226,5 +250,7 @@ def verdict(scanner: Scanner, at: datetime, *findings: dict[str, str]) -> dict[s
 def _anchor(look: Any, scanner: Scanner, root: str, at: datetime) -> bytes:
     batch = Batch(scanner.batches, root, scanner.records, 40, timestamp(at), "anchored")
     key = f"nmap/{scanner.origin}/batches/{scanner.batches:020}/manifest.json"
-    receipt = Receipt("example-archive", key, root[:32], "COMPLIANCE", at + timedelta(days=400))
+    receipt = Receipt(
+        "example-archive", key, root[:32], "COMPLIANCE", at + timedelta(days=45 if scanner.vantage == "lab" else 400)
+    )
     return seals.record(look, scanner.origin, batch, bytes.fromhex(root), receipt, timestamp(at))

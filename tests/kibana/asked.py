@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forwarder.ecs.fields import fields
+
 Json = dict[str, Any]
 FILE = Path(__file__).parents[2] / "kibana" / "dashboards.ndjson"
 OBJECTS = [json.loads(line) for line in FILE.read_text().splitlines()]
@@ -138,4 +140,5 @@ def _bucket(found: Asked, column: Json) -> Json:
         found.measured[source] = operation
         return {"range": {"field": source, "ranges": [{"from": r["from"], "to": r["to"]} for r in params["ranges"]]}}
     found.grouped.append(source)
-    return {"terms": {"field": source, "size": params["size"]}}
+    missing = {"missing": "::"} if params["missingBucket"] and fields()[source].type == "keyword" else {}
+    return {"terms": {"field": source, "size": params["size"]} | missing}

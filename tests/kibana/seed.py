@@ -10,6 +10,11 @@ from typing import Any
 
 Json = dict[str, Any]
 NETWORKS = {"dmz": "192.0.2", "office": "198.51.100", "lab": "203.0.113"}
+OWNERS = {
+    "dmz": {"owner": "web team", "criticality": "critical"},
+    "office": {"owner": "workplace", "criticality": "medium"},
+    "lab": {"owner": "research", "criticality": "low"},
+}
 USERS = {"alice": "CHG-1041", "bob": "CHG-1042", "carol": None}
 SERVICES = [
     (22, "ssh", "OpenSSH", "9.2p1", "cpe:/a:openbsd:openssh:9.2p1"),
@@ -88,6 +93,7 @@ class Company:
         if USERS[user]:
             who["labels"] = {"ticket": USERS[user]}
         shared = {"scan": {"id": scan_id, "vantage": vantage}, "target": {"network": [network]}}
+        found = shared | {"target": shared["target"] | OWNERS[vantage]}
         asked = {
             "target_wanted": [network],
             "target_range": [network],
@@ -116,7 +122,12 @@ class Company:
                 "audit",
                 "event",
                 message=f"{user} ran {line['command_line']}",
-                event=event | {"action": "nmap-refused" if day == 3 else "nmap-executed", "outcome": "success", "category": ["process"]},
+                event=event
+                | {
+                    "action": "nmap-refused" if day == 3 else "nmap-executed",
+                    "outcome": "success",
+                    "category": ["process"],
+                },
                 process=line | {"pid": 2290, "exit_code": 0},
                 host={"name": "scanner-1"},
                 nmap=shared
@@ -150,7 +161,7 @@ class Company:
             **(who if claimed else {}),
         )
         for n in range(6):
-            yield from self.host(at, day, vantage, n, shared, who)
+            yield from self.host(at, day, vantage, n, found, who)
 
     def host(self, at: datetime, day: int, vantage: str, n: int, shared: Json, who: Json) -> Iterator[Json]:
         """A host, its ports and what is wrong with them."""
@@ -165,14 +176,21 @@ class Company:
             message=f"{host['name']} ({ip}) is up, {len(services)} open ports",
             host=host | {"os": {"name": name, "type": kind, "full": full}},
             nmap=shared
-            | {"host": {"state": "up", "port": {"open_count": len(services), "open": {"tcp": [s[0] for s in services]}}}},
+            | {
+                "host": {
+                    "state": "up",
+                    "port": {"open_count": len(services), "open": {"tcp": [s[0] for s in services]}},
+                }
+            },
             **who,
         )
         for number, service, product, version, cpe in SERVICES:
             there = (number, service, product, version, cpe) in services
             if not there and not (number == 80 and day == 4):
                 continue
-            found: Json = {"name": service, "product": product, "cpe": [cpe]} | ({"version": version} if version else {})
+            found: Json = {"name": service, "product": product, "cpe": [cpe]} | (
+                {"version": version} if version else {}
+            )
             port: Json = {"number": number, "protocol": "tcp", "state": "open" if there else "closed", "service": found}
             if not there:
                 port["tombstone"] = True
@@ -248,18 +266,33 @@ class Company:
 
     def alerts(self, at: datetime, day: int) -> Iterator[Json]:
         """Findings of ours."""
-        name, score = [("Scan without ticket", 21), ("Evasion options", 73), ("Sweep above habit", 47)][day // 3 % 3]
+        rules = [
+            ("Scan without ticket", 21),
+            ("Evasion options", 73),
+            ("Sweep above habit", 47),
+            ("Output altered", 82),
+        ]
+        name, score = rules[day // 3 % 4]
         technique = {"id": ["T1046"], "name": ["Network Service Discovery"]}
         yield self.record(
             at,
             "alert",
             "alert",
             message=f"{name}: carol on scanner-1",
-            event={"severity": score, "risk_score": score, "reason": "more than in 90 days before", "action": "finding"},
+            event={
+                "severity": score,
+                "risk_score": score,
+                "reason": "more than in 90 days before",
+                "action": "finding",
+            },
             rule={"name": name, "category": "behaviour", "id": name.lower().replace(" ", "-")},
             threat={"technique": technique, "tactic": {"id": ["TA0007"], "name": ["Discovery"]}},
             user={"name": self.random.choice([*USERS])},
-            nmap={"scan": {"id": digest("scan", day, "dmz"), "vantage": "dmz"}, "target": {"network": ["192.0.2.0/24"]}},
+            labels={"ticket": "CHG-1041"},
+            nmap={
+                "scan": {"id": digest("scan", day, "dmz"), "vantage": "dmz"},
+                "target": {"network": ["192.0.2.0/24"]},
+            },
         )
 
 

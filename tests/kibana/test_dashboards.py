@@ -2,12 +2,13 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from asked import DASHBOARDS, FILE, IN_ESQL, IN_KQL, OBJECTS, VIEWS, asked, controls, panels
+from asked import DASHBOARDS, FILE, IN_ESQL, IN_KQL, OBJECTS, VIEWS, Asked, asked, controls, panels
 
 from forwarder.ecs.fields import DATASETS, fields
 from forwarder.setup.artifacts import LATEST, artifacts
@@ -18,27 +19,27 @@ NUMBERS = {"long", "integer", "float", "date"}
 every = pytest.mark.parametrize("one", ASKED, ids=lambda one: one.name)
 
 
-def datasets(index):
-    """Those that an index pattern holds."""
-    if index == "logs-nmap.*":
-        return set(DATASETS)
-    names = [name.removeprefix("logs-nmap.").removesuffix("-*").removeprefix(f"{LATEST}-") for name in index.split(",")]
-    assert set(names) <= set(DATASETS), index
-    return set(names)
+def datasets(one):
+    """Those that a request reads."""
+    if named := set(re.findall(r"(?:data_stream|event)\.dataset: nmap\.(\w+)", " ".join(one.kql))):
+        assert named <= set(DATASETS)
+        return named
+    found = one.index.removeprefix(f"{LATEST}-")
+    return {found} if found in DATASETS else set(DATASETS)
 
 
-def known(name, index, types):
-    """The field is in our table, in a dataset of the index, can be searched, and is of one of these types."""
+def known(name, one, types):
+    """The field is in our table, in a dataset that is read, can be searched, and is of one of these types."""
     field = fields()[name]
     assert field.index, name
-    assert field.datasets & datasets(index), f"{name} is never in {index}"
+    assert field.datasets & datasets(one), f"{name} is never in {datasets(one)}"
     assert field.type in types, f"{name} is {field.type}"
     return field
 
 
 def test_the_committed_file_is_what_the_sources_make():
     made = subprocess.run(
-        [sys.executable, "-c", "import build, sys; sys.stdout.write(build.rendered())"],
+        [sys.executable, "-c", "import make_dashboards, sys; sys.stdout.write(make_dashboards.rendered())"],
         cwd=FILE.parent,
         capture_output=True,
         check=True,
@@ -89,7 +90,7 @@ def test_all_dashboards_share_the_controls_the_links_and_the_line_of_trust(dashb
     shared = {"observer.name", "user.name", "nmap.target.network", "labels.ticket", "nmap.scan.vantage"}
     assert shared <= {name for _, name in controls(dashboard)}
     for view, name in controls(dashboard):
-        known(name, VIEWS[view], AGGREGATABLE)
+        known(name, Asked(name, VIEWS[view]), AGGREGATABLE)
     links, *rest = panels(dashboard)
     assert links["type"] == "links"
     targets = {reference["id"] for reference in dashboard["references"] if reference["name"].startswith("links:")}
@@ -105,24 +106,31 @@ def test_every_chart_says_which_question_it_answers():
                 assert question.endswith("?"), f"{identity}/{panel['panelIndex']}"
 
 
+def test_values_that_are_missing_are_shown_where_that_is_asked():
+    """Lens shows them only together with the rest."""
+    for entry in OBJECTS:
+        text = entry["attributes"].get("panelsJSON", "")
+        assert text.count('"missingBucket": true') <= text.count('"otherBucket": true')
+
+
 @every
 def test_fields_exist_and_suit_their_use(one):
     for name in one.grouped:
-        known(name, one.index, AGGREGATABLE)
+        known(name, one, AGGREGATABLE)
     for name, operation in one.measured.items():
-        known(name, one.index, AGGREGATABLE if operation in {"unique_count", "last_value"} else NUMBERS)
+        known(name, one, AGGREGATABLE if operation in {"unique_count", "last_value"} else NUMBERS)
     for query in one.kql:
         found = IN_KQL.findall(query)
         assert found, query
         for name in found:
-            known(name, one.index, {field.type for field in fields().values()} - {"flattened"})
+            known(name, one, {field.type for field in fields().values()} - {"flattened"})
     for name in one.shown:
         assert name in fields(), name
-        assert fields()[name].datasets & datasets(one.index), name
+        assert fields()[name].datasets & datasets(one), name
         assert fields()[name].type != "flattened"
     for name in IN_ESQL.findall(one.esql.replace(one.index, "")):
-        if name not in DATASETS and not name.startswith("nmap.seal ") and f'"{name}"' not in one.esql:
-            known(name, one.index, AGGREGATABLE)
+        if f'"{name}"' not in one.esql:
+            known(name, one, AGGREGATABLE)
 
 
 def test_latest_state_is_read_from_indices_that_transforms_make():
@@ -132,8 +140,8 @@ def test_latest_state_is_read_from_indices_that_transforms_make():
 
 def test_a_row_that_does_not_fill_the_screen_is_an_error(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(FILE).parent))
-    build = importlib.import_module("build")
-    source = {"id": "nmap-x", "title": "x", "description": "x", "from": "now-1d"}
+    maker = importlib.import_module("make_dashboards")
+    rows = [{"height": 4, "panels": [{"id": "a", "markdown": "a", "width": 20}]}]
+    source = {"id": "nmap-x", "title": "x", "description": "x", "from": "now-1d", "rows": rows}
     with pytest.raises(ValueError, match="20 wide"):
-        rows = [{"height": 4, "panels": [{"id": "a", "markdown": "a", "width": 20}]}]
-        build._dashboard(source | {"rows": rows}, {"rows": [], "controls": [], "data": "nmap-all"})
+        maker._dashboard(source, {"rows": [], "controls": [], "data": "nmap-all"})

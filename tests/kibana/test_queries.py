@@ -33,9 +33,11 @@ def company(elastic):
             for one in Company(datetime.now(UTC)).records()
         ]
         helpers.bulk(admin, actions, refresh=True)
+        targets: list[str] = []
         for made in (one.body for one in artifacts(400) if one.kind == "transform"):
             (source,) = made["source"]["index"]
             target = f"{space}-{made['dest']['index']}"
+            targets.append(target)
             admin.indices.create(index=target, mappings=template["mappings"], settings=template["settings"])
             moved = {"source": {"index": source.replace("-*", f"-{space}")}, "dest": {"index": target}}
             assert materialise(admin, made | moved) > 0
@@ -43,11 +45,14 @@ def company(elastic):
         def place(pattern):
             if pattern == "logs-nmap.*":
                 return f"logs-nmap.*-{space}"
-            names = [f"{space}-{one}" if one.startswith(LATEST) else one.replace("*", space) for one in pattern.split(",")]
+            names = [
+                f"{space}-{one}" if one.startswith(LATEST) else one.replace("*", space) for one in pattern.split(",")
+            ]
             return ",".join(names)
 
         yield admin, place
-        admin.options(ignore_status=404).indices.delete(index=f"{space}-{LATEST}-*", expand_wildcards="all")
+        for target in targets:
+            admin.indices.delete(index=target)
         if elastic.full:
             admin.options(ignore_status=404).indices.delete_data_stream(name=f"logs-nmap.*-{space}")
             admin.options(ignore_status=404).indices.delete_index_template(name=space)

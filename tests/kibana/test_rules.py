@@ -112,6 +112,14 @@ def test_each_rule_has_a_case():
 
 def test_the_importable_file_is_what_the_sources_make(make_rules):
     assert make_rules.RESULT.read_text() == make_rules.ndjson()
+    assert make_rules.FIELDS.read_text() == make_rules.schema()
+
+
+def test_no_query_has_a_list_of_values_which_elasticsearch_does_not_read():
+    """Kibana does, but not the `kql` query of Elasticsearch 8.19; detection-rules wants a list wherever one could be."""
+    assert [
+        slug for slug, rule in RULES.items() if rule["type"] != "esql" and re.search(r":\s*\(", rule["query"])
+    ] == []
 
 
 @pytest.mark.parametrize("slug", RULES)
@@ -167,3 +175,8 @@ def test_esql_only_aggregates_and_ends_in_keep():
             assert re.search(r"\n\| STATS .* BY .*", rule["query"])
             assert rule["query"].splitlines()[-1].startswith("| KEEP ")
             assert "index" not in rule
+
+
+def test_the_documentation_names_each_rule():
+    page = (ROOT.parent / "docs" / "KIBANA.md").read_text()
+    assert [rule["name"] for rule in RULES.values() if f"| {rule['name']} | {rule['severity']} " not in page] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lens import kql
+from lens import kql, source
 from panels import built
 
 from forwarder.ecs.fields import fields
@@ -23,10 +23,11 @@ GROUP = "controlGroup"
 def objects() -> list[Json]:
     """Return all saved objects, those that others refer to first."""
     common = _read("common.yaml")
-    views = [_view(view) for view in _read("data_views.yaml")]
+    shared = _read("data_views.yaml")
+    views = [_view(view, shared) for view in shared["views"]]
     searches = [_search(search) for search in _read("searches.yaml")]
-    sources = [yaml.safe_load(path.read_text()) for path in sorted((HERE / "dashboards").glob("*.yaml"))]
-    return [*views, *searches, *(_dashboard(source, common) for source in sources)]
+    dashboards = [yaml.safe_load(path.read_text()) for path in sorted((HERE / "dashboards").glob("*.yaml"))]
+    return [*views, *searches, *(_dashboard(dashboard, common) for dashboard in dashboards)]
 
 
 def rendered() -> str:
@@ -50,15 +51,16 @@ def _saved(kind: str, identity: str, attributes: Json, references: list[Json]) -
     }
 
 
-def _view(view: Json) -> Json:
+def _view(view: Json, shared: Json) -> Json:
+    dates = {name: {"id": "date", "params": {"pattern": "YYYY-MM-DD HH:mm"}} for name in shared["dates"]}
     attributes = {
         "title": view["index"],
         "name": view["name"],
         "timeFieldName": "@timestamp",
         "allowNoIndex": True,  # some datasets come late or never
         "fields": "[]",
-        "fieldAttrs": _json({name: {"customLabel": label} for name, label in view.get("labels", {}).items()}),
-        "fieldFormatMap": _json(view.get("formats", {})),
+        "fieldAttrs": _json({name: {"customLabel": label} for name, label in shared["labels"].items()}),
+        "fieldFormatMap": _json(dates | view.get("formats", {})),
         "runtimeFieldMap": "{}",
         "sourceFilters": "[]",
         "typeMeta": "{}",
@@ -68,7 +70,8 @@ def _view(view: Json) -> Json:
 
 def _search(search: Json) -> Json:
     name = "kibanaSavedObjectMeta.searchSourceJSON.index"
-    source = {"query": kql(search.get("query", "")), "filter": [], "indexRefName": name}
+    view, query = source(search)
+    asked = {"query": kql(query), "filter": [], "indexRefName": name}
     attributes = {
         "title": search["title"],
         "description": search["description"],
@@ -80,15 +83,15 @@ def _search(search: Json) -> Json:
         "rowHeight": 1,
         "rowsPerPage": 25,
         "timeRestore": False,
-        "kibanaSavedObjectMeta": {"searchSourceJSON": _json(source)},
+        "kibanaSavedObjectMeta": {"searchSourceJSON": _json(asked)},
     }
-    return _saved("search", search["id"], attributes, [{"type": "index-pattern", "id": search["data"], "name": name}])
+    return _saved("search", search["id"], attributes, [{"type": "index-pattern", "id": view, "name": name}])
 
 
-def _dashboard(source: Json, common: Json) -> Json:
+def _dashboard(dashboard: Json, common: Json) -> Json:
     types = {field.name: field.type for field in fields().values()}
     panels, references, y = [], [], 0
-    for row in [*common["rows"], *source["rows"]]:
+    for row in [*common["rows"], *dashboard["rows"]]:
         x = 0
         for panel in row["panels"]:
             width = panel.get("width", WIDTH)
@@ -98,24 +101,24 @@ def _dashboard(source: Json, common: Json) -> Json:
             references += needed
             x += width
         if x != WIDTH:
-            raise ValueError(f"a row of {source['id']} is {x} wide, not {WIDTH}")
+            raise ValueError(f"a row of {dashboard['id']} is {x} wide, not {WIDTH}")
         y += row["height"]
-    control, needed = _controls([*common["controls"], *source.get("controls", [])], common["data"])
+    control, needed = _controls([*common["controls"], *dashboard.get("controls", [])], common["data"])
     options = {"useMargins": True, "syncColors": True, "syncCursor": True, "syncTooltips": False}
     attributes = {
-        "title": source["title"],
-        "description": " ".join(source["description"].split()),
+        "title": dashboard["title"],
+        "description": " ".join(dashboard["description"].split()),
         "panelsJSON": _json(panels),
         "optionsJSON": _json(options | {"hidePanelTitles": False}),
         "controlGroupInput": control,
         "version": 1,
         "timeRestore": True,
-        "timeFrom": source["from"],
+        "timeFrom": dashboard["from"],
         "timeTo": "now",
         "refreshInterval": {"pause": True, "value": 60000},
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json({"query": kql(""), "filter": []})},
     }
-    return _saved("dashboard", source["id"], attributes, references + needed)
+    return _saved("dashboard", dashboard["id"], attributes, references + needed)
 
 
 def _controls(controls: list[Json], view: str) -> tuple[Json, list[Json]]:
