@@ -53,9 +53,6 @@ fuzz: $(VENV)/installed  ## fuzz the way from bytes to records; FUZZ_SECONDS=…
 kibana: $(VENV)/installed  ## make the files in kibana/ that Kibana imports
 	$(BIN)/python kibana/make_dashboards.py
 	$(BIN)/python kibana/make_rules.py
-kibana: $(VENV)/installed  ## make the files in kibana/ that Kibana imports
-	$(BIN)/python kibana/make_rules.py
-	$(BIN)/python kibana/make_dashboards.py
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) demo-out .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis $(FUZZ)
