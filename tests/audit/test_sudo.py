@@ -235,6 +235,12 @@ def test_log_file_of_sudo():
     assert [found.strong for found in read(LOGFILE, private=True)] == [True] * 3
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_log_file_within_syslog_is_not_believed(order):
+    parts = [b"Mar  2 09:14:36 box eve: x\n", LOGFILE][::order]
+    assert [found.strong for found in read(b"".join(parts), private=True)] == [False] * 3
+
+
 def accept(**members) -> dict:
     return {
         "uuid": "f14e577b16-c2b4-409b-d563-f4d615da2d",
