@@ -226,7 +226,7 @@ Mar  2 09:14:38 : bob : HOST=box ; PWD=/ ; USER=root ; COMMAND=/usr/bin/nmap y
 
 
 def test_log_file_of_sudo():
-    refused, one, two = read(LOGFILE)
+    one, refused, two = read(LOGFILE)
     assert one.argv == ("/usr/bin/nmap", "--script-args", "a=b c", "192.0.2.1")
     assert (one.host, one.environment, one.start) == ("box", ("NMAPDIR=/x",), "2026-03-02T09:14:36.000Z")
     assert one.problems == (problems.ANYONE, problems.ZONE_ASSUMED)
@@ -265,7 +265,7 @@ def test_json_log_of_sudo():
         f"\n    {json.dumps(name)}: " + json.dumps(value, indent=4).replace("\n", "\n    ")
         for name, value in zip(events, values, strict=True)
     )
-    refused, one = read(("{" + text + "\n}\n").encode(), private=True)
+    one, refused = read(("{" + text + "\n}\n").encode(), private=True)
     assert refused.policy_reasons == ("command not allowed",)
     assert one.argv == ("nmap", "-sS", "a b\n")
     assert (one.start, one.end, one.exit_code) == ("2026-03-02T09:14:36.123456Z", "2026-03-02T09:15:00.000Z", 1)
