@@ -11,8 +11,9 @@ The format is seen from each line, so a source may be any of them:
 | journal | see `forwarder.audit.journal` |
 
 How far it can be trusted: any user can write a line of syslog that looks as if sudo wrote it (`logger -t sudo`), so
-such evidence is never strong. The journal's is strong only where it comes from root. Sudo's own log files are strong
-only when the caller has seen that nobody but root can write them, and no line before in them is of syslog.
+such evidence is never strong. The journal's is strong only where it comes from root. Either, and sudo's own log files,
+are strong only when the caller has seen that nobody but root can write the file, and no line in it is of syslog: a
+daemon may write newlines that a user sent.
 
 A refusal (command not allowed, wrong password, any alert) gives an execution whose policy_action is `refused` and whose
 policy_reasons are sudo's own words: nothing ran.
@@ -23,6 +24,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from typing import Final
 
@@ -45,6 +47,8 @@ SYSLOG = re.compile(
 CEE: Final = b"@cee:"
 ODD: Final = frozenset({b"{", b" ", b"\t", b"_"})
 """First bytes of lines that are of no line-by-line log."""
+OWN: Final = frozenset({b"}", b"\n", b""})
+"""First bytes of other lines that stand between events of sudo's own logs and of the journal."""
 
 
 def marks(tools: Sequence[str]) -> list[bytes]:
@@ -79,6 +83,13 @@ def parse(
             JSON and the journal's export); a later call may begin there.
     """
     reader = _Reader(path, mtime, tools, zone, private=private)
+    for execution in _read(lines, reader, unfinished):
+        yield reader.judged(execution)
+
+
+def _read(
+    lines: Iterable[tuple[int, bytes]], reader: _Reader, unfinished: Callable[[int], object] | None
+) -> Iterator[Execution]:
     block: Block | None = None
     expected, torn = -1, False
     for offset, line in lines:
@@ -105,8 +116,10 @@ def parse(
                 yield from reader.json_line(offset, line)
         elif b" : " in (line[15:18], line[20:23]) and times.TRADITIONAL.match(line):
             block = Wrapped(offset, line)
-        elif b"sudo" in line:
-            yield from reader.syslog(offset, line)
+        else:
+            reader.private &= line[:1] in OWN  # else others write to it, through a daemon that may take newlines
+            if b"sudo" in line:
+                yield from reader.syslog(offset, line)
     if isinstance(block, Wrapped):
         yield from reader.block(block)
     elif block is not None and unfinished:
@@ -120,10 +133,17 @@ class _Reader:
         self._tools = tools
         self._names = [tool.encode() for tool in tools]
         self._zone = zone
-        self._private = private
+        self.private = private
+        """Whether only root writes the log, as far as it was seen."""
         self._whole = True
         self._executions = Executions(path, tools)
         self._waiting: OrderedDict[tuple[str, str, bytes], Waiting] = OrderedDict()
+
+    def judged(self, execution: Execution) -> Execution:
+        """Return an execution as it is believed now that more of the log was seen."""
+        if not execution.trusted or self.private:
+            return execution
+        return replace(execution, trusted=False, problems=(*execution.problems, problems.ANYONE))
 
     def gap(self) -> None:
         """Take note that not all lines are given: what begins after them may be within a value of the journal."""
@@ -161,7 +181,7 @@ class _Reader:
 
     def _own(self, offset: int, raw: list[bytes]) -> Known:
         """Return what is known of an event in a log of sudo's own."""
-        return Known(offset, raw, trusted=self._private, problems=[] if self._private else [problems.ANYONE])
+        return Known(offset, raw, trusted=self.private, problems=[] if self.private else [problems.ANYONE])
 
     def _json(self, data: bytes, known: Known) -> Iterator[Execution]:
         value = sudo_json.load(data)
@@ -189,7 +209,6 @@ class _Reader:
         found = SYSLOG.match(line)
         if not found:
             return
-        self._private = False  # a log that others write to through a daemon, whatever its owner
         known = Known(offset, [line], problems=[problems.ANYONE])
         known.host = sudo_message.text(found["host"])
         known.pid = (found["pid"] or found["process"] or b"").decode()

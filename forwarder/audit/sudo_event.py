@@ -105,10 +105,8 @@ class Executions:
             return
         identity = self._identity(event, key)
         made = [self._make(event, f"{identity}#{n}" if n else identity, one) for n, one in enumerate(found)]
-        if event.kind != ACCEPT:
-            yield from made
-            return
-        self._running.setdefault(key, []).append(made)
+        # What waits for no end is held, too: what is seen later in the log may say how far it is believed.
+        self._running.setdefault(key if event.kind == ACCEPT else f"{event.kind}:{key}", []).append(made)
         self._held += 1
         self._held_bytes += len(event.raw)
         while self._held > HELD or (self._held > 1 and self._held_bytes > HELD_BYTES):

@@ -102,6 +102,20 @@ def test_who_is_believed(write, changed, strong, said):
 
 
 @BOTH
+def test_a_journal_that_others_may_write_is_not_believed(write):
+    (one,) = read(write(entry(_UID=b"0")))
+    assert (one.strong, one.problems) == (False, (problems.ANYONE,))
+
+
+@BOTH
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_journal_within_syslog_is_not_believed(write, order):
+    """A syslog daemon may write newlines that a user sent, and so anything at the beginning of a line."""
+    parts = [b"Mar  2 09:14:36 box eve: x\n", write(entry(_UID=b"0"))][::order]
+    assert [one.strong for one in read(b"".join(parts), private=True)] == [False]
+
+
+@BOTH
 def test_a_value_that_looks_like_an_entry_is_a_value(write):
     (one,) = read(write(entry(_EXE=b"/usr/bin/logger", MESSAGE=TRICK)), private=True)
     assert not one.strong
@@ -172,7 +186,7 @@ def test_the_rest_of_a_line_is_no_line():
     offset, message = lines[at]
     pieces = [(offset, message[:-1]), (offset + len(message) - 1, b"_UID=0\n")]
     rest = [(later + 6, line) for later, line in lines[at + 1 :]]
-    (one,) = sudo.parse([*lines[:at], *pieces, *rest], "journal", mtime=0)
+    (one,) = sudo.parse([*lines[:at], *pieces, *rest], "journal", mtime=0, private=True)
     assert not one.strong
     assert list(sudo.parse([(0, b"y"), *((later + 1, line) for later, line in numbered(LINE))], "p", mtime=0)) == []
 
@@ -202,7 +216,7 @@ def test_what_journalctl_writes(tmp_path, form):
     journal = tmp_path / "x.journal"
     subprocess.run([REMOTE, "-o", journal, tmp_path / "in.export"], check=True, capture_output=True)
     data = subprocess.run(["journalctl", "--file", journal, "-o", form], check=True, capture_output=True).stdout
-    one, two, three, four = read(data)
+    one, two, three, four = read(data, private=True)
     assert [found.strong for found in (one, two, three, four)] == [False, False, False, True]
     assert two.argv[-1] == "\udcff\n"
     assert problems.NOT_SUDO in three.problems

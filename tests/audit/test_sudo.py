@@ -226,13 +226,19 @@ Mar  2 09:14:38 : bob : HOST=box ; PWD=/ ; USER=root ; COMMAND=/usr/bin/nmap y
 
 
 def test_log_file_of_sudo():
-    refused, one, two = read(LOGFILE)
+    one, refused, two = read(LOGFILE)
     assert one.argv == ("/usr/bin/nmap", "--script-args", "a=b c", "192.0.2.1")
     assert (one.host, one.environment, one.start) == ("box", ("NMAPDIR=/x",), "2026-03-02T09:14:36.000Z")
     assert one.problems == (problems.ANYONE, problems.ZONE_ASSUMED)
     assert refused.policy_reasons == ("command not allowed",)
     assert (two.login.name, two.start) == ("bob", "2026-03-02T09:14:38.000Z")
     assert [found.strong for found in read(LOGFILE, private=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_log_file_within_syslog_is_not_believed(order):
+    parts = [b"Mar  2 09:14:36 box eve: x\n", LOGFILE][::order]
+    assert [found.strong for found in read(b"".join(parts), private=True)] == [False] * 3
 
 
 def accept(**members) -> dict:
@@ -259,7 +265,7 @@ def test_json_log_of_sudo():
         f"\n    {json.dumps(name)}: " + json.dumps(value, indent=4).replace("\n", "\n    ")
         for name, value in zip(events, values, strict=True)
     )
-    refused, one = read(("{" + text + "\n}\n").encode(), private=True)
+    one, refused = read(("{" + text + "\n}\n").encode(), private=True)
     assert refused.policy_reasons == ("command not allowed",)
     assert one.argv == ("nmap", "-sS", "a b\n")
     assert (one.start, one.end, one.exit_code) == ("2026-03-02T09:14:36.123456Z", "2026-03-02T09:15:00.000Z", 1)
