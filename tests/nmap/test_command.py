@@ -8,6 +8,7 @@ import subprocess
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,8 @@ def real(*words: str) -> subprocess.CompletedProcess[str]:
     if NMAP is None:
         assert not os.environ.get("CI"), "no nmap"
         pytest.skip("no nmap on this machine")
-    return subprocess.run([NMAP, *words], capture_output=True, text=True, timeout=60, check=False)
+    with TemporaryDirectory() as place:  # options for outputs write there
+        return subprocess.run([NMAP, *words], capture_output=True, text=True, timeout=60, check=False, cwd=place)
 
 
 @pytest.mark.parametrize(
