@@ -33,7 +33,6 @@ OPTIONS = Options(
     observer="scanner-1",
     observer_ip="198.51.100.7",
     networks=("192.0.2.0/25",),
-    policy=POLICY,
     owners=ROOT / "tests" / "fixtures" / "owners.csv",
     policy=POLICY,
 )

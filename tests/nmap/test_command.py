@@ -35,8 +35,8 @@ def real(*words: str) -> subprocess.CompletedProcess[str]:
     if NMAP is None:
         assert not os.environ.get("CI"), "no nmap"
         pytest.skip("no nmap on this machine")
-    with TemporaryDirectory() as cwd:  # for what it writes
-        return subprocess.run([NMAP, *words], capture_output=True, text=True, timeout=60, check=False, cwd=cwd)
+    with TemporaryDirectory() as place:  # options for outputs write there
+        return subprocess.run([NMAP, *words], capture_output=True, text=True, timeout=60, check=False, cwd=place)
 
 
 @pytest.mark.parametrize(
