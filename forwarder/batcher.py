@@ -11,10 +11,10 @@ from typing import Final
 from forwarder import __version__, elastic, outbox, verdicts
 from forwarder.config import Settings
 from forwarder.ecs import seals
-from forwarder.executions import Pending
 from forwarder.history import NETWORK, Asset
 from forwarder.ledger import Batch, Input, Scan
 from forwarder.nmap.targets import Range
+from forwarder.pending import Pending
 from forwarder.reading import options
 from forwarder.seal.keychange import KeyChange
 from forwarder.seal.manifest import MAX_EVIDENCE, NO_PREVIOUS, Evidence, Manifest, Records, manifest_name, timestamp

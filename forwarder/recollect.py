@@ -16,8 +16,9 @@ from forwarder.attribute.model import Answer, Claim, Known, Subject, seconds
 from forwarder.attribute.words import written
 from forwarder.audit.interface import Execution, Output, User
 from forwarder.ecs import attribution, audit
-from forwarder.executions import OPEN, Pending
+from forwarder.executions import OPEN
 from forwarder.ledger import Ledger
+from forwarder.pending import Pending
 
 AT_A_TIME = 1000
 """Executions and claims that are held before they are put into the ledger."""
