@@ -12,7 +12,8 @@ from audit_runs import Runs
 
 from forwarder import config
 from forwarder.audit import sudo
-from forwarder.audit.files import Content
+from forwarder.audit.files import CHUNK, Content
+from forwarder.audit.follow import MAX_LINE
 from forwarder.audit.interface import TOOLS
 from forwarder.config import Settings
 from forwarder.errors import InputError
@@ -208,7 +209,9 @@ def seen(lines, read):
 
 def test_the_rest_of_an_overlong_line_is_no_line_of_its_own(tmp_path):
     log = tmp_path / "auth.log"
-    log.write_bytes(noise("syslog", 60_000) + b"x" * (20 << 20) + syslog(1, "nmap", "forged") + syslog(2, "nmap", "a"))
+    before = noise("syslog", 60_000)
+    before += b"y" * (-(len(before) + 1) % CHUNK) + b"\n"
+    log.write_bytes(before + b"x" * (2 * MAX_LINE) + syslog(1, "nmap", "forged") + syslog(2, "nmap", "a"))
     assert [found.argv[-1] for found in Runs(tmp_path, f"sudo:{log}").run()] == ["a"]
 
 
