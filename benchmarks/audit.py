@@ -5,6 +5,7 @@ Usage: audit.py [MEGABYTES]: size of each generated log. One run of nmap in so m
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import tempfile
@@ -103,11 +104,28 @@ def _pass(path: Path) -> int:
         return sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _found(path: Path, tools: tuple[str, ...]) -> int:
+def generate_lines(path: Path, megabytes: int, form: str) -> None:
+    """Write a log of lines without sudo: syslog, or the journal as JSON."""
+    rng, size = random.Random(7), 0
+    with path.open("wb") as file:
+        while size < megabytes << 20:
+            text = f"{rng.choice(PROGRAMS)}[{rng.randrange(1 << 22)}]: session opened for {rng.choice(WORDS)}"
+            line = f"2026-01-05T10:00:01.000000+00:00 scanner1 {text} {rng.getrandbits(200):x}"
+            if form == "journal JSON":
+                entry = {
+                    "__REALTIME_TIMESTAMP": str(1_700_000_000_000_000 + size),
+                    "_UID": "0",
+                    "_HOSTNAME": "scanner1",
+                }
+                line = json.dumps(entry | {"__CURSOR": f"s={rng.getrandbits(128):x}", "MESSAGE": text})
+            size += file.write(f"{line}\n".encode())
+
+
+def _found(path: Path, tools: tuple[str, ...], kind: str = "auditd") -> int:
     with tempfile.TemporaryDirectory() as state:
         ledger = Ledger(Path(state) / "ledger.sqlite")
         try:
-            return sum(1 for _ in Logs((f"auditd:{path}",), tools, ledger.positions, print))
+            return sum(1 for _ in Logs((f"{kind}:{path}",), tools, ledger.positions, print))
         finally:
             ledger.close()
 
@@ -126,6 +144,16 @@ def main() -> None:
                 seconds, found = _timed(lambda tools=tools: _found(path, tools))  # type: ignore[misc]
                 print(
                     f"{every or 'none':>12} {len(tools):>6} {found:>8} {size / seconds:>8.0f} {size / plain:>11.0f} "
+                    f"{seconds / plain:>6.1f}"
+                )
+        for form in ("syslog", "journal JSON"):
+            generate_lines(path, megabytes, form)
+            size = path.stat().st_size / 1e6
+            plain, _ = _timed(lambda: _pass(path))
+            for tools in (("nmap",), ("nmap", "ncat", "nping", "masscan", "zmap")):
+                seconds, found = _timed(lambda tools=tools: _found(path, tools, "sudo"))  # type: ignore[misc]
+                print(
+                    f"{form:>12} {len(tools):>6} {found:>8} {size / seconds:>8.0f} {size / plain:>11.0f} "
                     f"{seconds / plain:>6.1f}"
                 )
 

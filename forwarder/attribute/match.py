@@ -1,8 +1,8 @@
 """Scans meet executions: which one made which, and how sure that is.
 
-Exact is only what leaves no choice: the wrapper's own pair of names, the hash of the output that it saw, or the one
-file that the kernel (or the wrapper) saw this command line being told to write at that time. Equal command lines at one
-time are never told apart by a guess; they stay weak, with all that could have been.
+Exact is only what leaves no choice: the wrapper's own pair of names, the hash of the output that it saw (if the file is
+that user's), or the one file that the kernel (or the wrapper) saw this command line being told to write at that time.
+Equal command lines at one time are never told apart by a guess; they stay weak, with all that could have been.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from forwarder.attribute.model import WRAPPED, Answer, Known, Subject, seconds, short, words_of
-from forwarder.audit.interface import STRONG, Execution
+from forwarder.attribute.model import WRAPPED, Answer, Known, Subject, seconds, short, trusted, words_of
+from forwarder.audit.interface import Execution
 
 BEFORE: Final = 1.0
 """Seconds that a scan may begin before its execve: nmap cuts its times to whole seconds."""
@@ -32,6 +32,8 @@ MAX_CANDIDATES: Final = 10
 """Executions that a weak answer names; the number of all is told."""
 PROVEN, NEAR, LIKELY, POSSIBLE = 4, 3, 2, 1
 """How well a scan and an execution fit."""
+OTHERS: Final = "output is another user's"
+"""Reason that takes from an entry's hash what it would prove: a user may write any into an entry of his."""
 TOOLS: Final = frozenset({"nmap", "masscan", ""})
 """Programs that write XML which is read as a scan; the empty name is one that the evidence does not tell."""
 
@@ -133,12 +135,14 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
     lag = scan.start - start if scan.start is not None and start is not None else None
     if scan.spool_id and scan.spool_id in {part.identity for part in wrapped}:
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("spool",))
-    if lag is not None and -BEFORE <= lag <= AFTER and scan.sha256 and scan.sha256 in _hashes(wrapped):
+    owned = scan.uid in _users(run)
+    claimed = lag is not None and -BEFORE <= lag <= AFTER and scan.sha256 and scan.sha256 in _hashes(wrapped)
+    if claimed and owned:
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("output-hash", "time"))  # not an older one that it left there
     alike = bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
     path = bool(scan.path) and scan.path in outputs(run)
     if not alike and (scan.words or not path):
-        return None
+        return Pair(scan.scan_id, run.entity_id, POSSIBLE, ("output-hash", OTHERS)) if claimed else None
     local = bool(whole.host) and short(whole.host) == short(host)
     reasons = _reasons(
         arguments=alike,
@@ -147,12 +151,14 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         host=local and lag is not None,
     )
     tier, how = _in_time(lag, over=local and _over(scan, whole))
-    if tier > POSSIBLE and not set(run.sources) & STRONG:
+    if tier > POSSIBLE and not run.strong:
         tier = POSSIBLE
-    proven = alike and path and local and tier == NEAR and lag is not None and lag <= PROMPT
+    seen = owned or scan.path in {place for part in run.parts if part.source not in WRAPPED for place in _outputs(part)}
+    proven = alike and path and seen and local and tier == NEAR and lag is not None and lag <= PROMPT
     if proven and _hashes(wrapped) <= {scan.sha256}:  # the wrapper did not see something else in that file
         tier = PROVEN
-    return Pair(scan.scan_id, run.entity_id, tier, (*reasons, how)) if tier else None
+    doubt = (OTHERS,) if claimed else ()
+    return Pair(scan.scan_id, run.entity_id, tier, (*reasons, how, *doubt)) if tier else None
 
 
 def _in_time(lag: float | None, *, over: bool) -> tuple[int, str]:
@@ -169,6 +175,12 @@ def _in_time(lag: float | None, *, over: bool) -> tuple[int, str]:
 def _hashes(wrapped: Iterable[Execution]) -> set[str]:
     """Return the SHA-256 of the XML that the wrapper saw when its nmap ended."""
     return {output.sha256 for part in wrapped for output in part.outputs if output.format == "xml"} - {""}
+
+
+def _users(run: Known) -> set[str]:
+    """Return the user numbers that an execution's files may have, by evidence that its user could not make up."""
+    parts = [trusted(part) for part in run.parts if part.strong]
+    return {user.id for part in parts for user in (part.real, part.effective)} - {""}
 
 
 def _reasons(**found: bool) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from forwarder.attribute.model import Known, seconds, short, trusted, words_of
-from forwarder.audit.interface import STRONG, Execution, User
+from forwarder.audit.interface import Execution, User
 from forwarder.audit.problems import ARGUMENTS_CUT
 
 SAME: Final = 2.0
@@ -16,6 +16,10 @@ DESCENT: Final = 30.0
 password, which it does before it logs."""
 TOLD: Final = 5.0
 """Seconds by which sudo's log or a shell's history may differ from the kernel's."""
+BY_PROCESS: Final = frozenset({"run", "shim", "auditd", "laurel"})
+"""Sources that know the process, and may see one execution more than once; whether they are believed is no matter."""
+SUDO: Final = frozenset({"sudo", "sudo-io"})
+"""Sources that are sudo; it runs nothing that it refuses."""
 CUT: Final = ARGUMENTS_CUT
 """Problem of evidence whose command line is not whole."""
 
@@ -37,7 +41,7 @@ def find(part: Execution, candidates: Iterable[Known]) -> Known | None:
 
 def _taken(part: Execution, item: Known) -> bool:
     """Tell whether a source that writes one line for each execution has written it already."""
-    if part.source in STRONG:
+    if part.source in BY_PROCESS:
         return False
     return any(other.source == part.source and other.identity != part.identity for other in item.parts)
 
@@ -47,15 +51,14 @@ def _distance(part: Execution, other: Execution) -> float | None:
     if part.source == other.source and part.identity == other.identity:
         return 0.0
     hosts = {short(part.host), short(other.host)} - {""}
-    if len(hosts) > 1 or _strangers(part, other):
+    if len(hosts) > 1 or _strangers(part, other) or _one_refused(part, other):
         return None
     alike = words_of(part) == words_of(other)
     first, second = seconds(part.start), seconds(other.start)
     apart = abs(first - second) if first is not None and second is not None else None
     if apart is not None and _one_process(part, other, apart, alike=alike):
         return apart
-    both_strong = part.source in STRONG and other.source in STRONG
-    if both_strong or not alike or not _same_user(part, other):
+    if {part.source, other.source} <= BY_PROCESS or not alike or not _same_user(part, other):
         return None
     if apart is None:  # a history without times: of the same user and words, the nearest is as good as any
         return float("inf")
@@ -90,6 +93,14 @@ def _caller(part: Execution) -> User:
     if part.sudo_user:
         return User("", part.sudo_user)
     return part.login if part.login != User() else part.real
+
+
+def _one_refused(part: Execution, other: Execution) -> bool:
+    """Tell whether sudo refused the one and the other ran; what was typed may be either."""
+    if "history" in {part.source, other.source}:
+        return False
+    ours, theirs = (sight.policy_action == "refused" and sight.source in SUDO for sight in (part, other))
+    return ours != theirs
 
 
 def _strangers(part: Execution, other: Execution) -> bool:

@@ -83,6 +83,11 @@ class Known:
             self._whole = None
 
     @property
+    def strong(self) -> bool:
+        """Whether one of its sightings is such as no ordinary user could have written."""
+        return any(part.strong for part in self.parts)
+
+    @property
     def words(self) -> str:
         """Comparable form of its command line."""
         return words(self.whole.argv)
@@ -175,6 +180,7 @@ def combine(parts: Iterable[Execution]) -> Execution:
         order = wrapper if name in ASKED else kernel
         values = (getattr(part, name) for part in order)
         setattr(whole, name, next((value for value in values if not _says_nothing(value)), empty))
+    whole.trusted = any(part.strong for part in found)
     whole.log_path, whole.log_offset = found[0].log_path, found[0].log_offset
     whole.problems = tuple(dict.fromkeys(problem for part in found for problem in part.problems)) + _conflicts(found)
     return whole

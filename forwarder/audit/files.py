@@ -22,6 +22,8 @@ ROTATION: Final = re.compile(
 )
 """What logrotate and auditd put behind a log's name: a number, or a date and perhaps a time; then the compression."""
 ROTATED: Final = re.compile(rf"(?<=.){ROTATION.pattern}$")
+DEEPEST: Final = 8
+"""How deep a session may lie in a directory of sudo's I/O logs; by sudo's default it is three."""
 SESSION_FILES: Final = ("log.json", "log")
 """Headers in a session's directory among sudo's I/O logs; the older one is only read where there is no newer."""
 
@@ -65,6 +67,8 @@ def _sessions(directory: str) -> Iterator[str]:
     for root in roots:
         for below, folders, names in os.walk(root):
             folders.sort()
+            if below[len(root) :].rstrip(os.sep).count(os.sep) >= DEEPEST:
+                folders.clear()
             header = next((name for name in SESSION_FILES if name in names), None)
             if header:
                 yield os.path.join(below, header)  # noqa: PTH118

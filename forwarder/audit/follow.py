@@ -116,7 +116,7 @@ class Follower:
 
     def _open_all(self) -> list[tuple[str, int]]:
         names, unchanged = self._names(), {(old.path, old.stat): old for old in self._old if old.stat}
-        own = self.log.startswith("history:")
+        own = self.log.startswith(("history:", "sudo-io:"))  # who sudo lets choose the directory may put links in it
         for place, (path, _) in enumerate(names):
             try:
                 if known := unchanged.get((path, status(os.stat(path)))):  # noqa: PTH116
@@ -284,7 +284,11 @@ class Follower:
     def _row(self, place: int, file: _File, offset: int) -> Position | None:
         if not file.read:
             return None
-        head = file.head[: file.read]
+        tail = file.tail
+        if self.log.startswith("sudo:") and file.head[:1] == b"{":
+            tail = tail.rstrip(b"}\n")  # sudo writes its next event over the end of its JSON
+        read = file.read - len(file.tail) + len(tail)
+        head = file.head[:read]
         return Position(
             self.log,
             place,
@@ -292,10 +296,10 @@ class Follower:
             "",
             len(head),
             _hash(head),
-            min(offset, file.read),
-            file.read,
-            len(file.tail),
-            _hash(file.tail),
+            min(offset, read),
+            read,
+            len(tail),
+            _hash(tail),
         )
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
-from itertools import chain, groupby
+from itertools import chain, groupby, starmap
 from typing import Any, Final
 
+from forwarder.audit import skim
 from forwarder.audit.follow import Block
 from forwarder.audit.interface import Evidence, Execution
 
 PARSERS: Final = {"sudo": "sudo", "sudo-io": "sudo_io", "history": "history"}
 """Kind → module of this package with `parse(lines, path, …)`."""
+
+EXPORT: Final = b"__"
+"""How the journal's export format begins. It is read whole: behind a gap, a value cannot be told from a field."""
 
 
 class Lines:
@@ -30,7 +34,9 @@ class Lines:
 
     def __init__(self, kind: str, tools: Collection[str], done: Collection[str]) -> None:
         self._kind, self._tools, self._skip = kind, tuple(tools), frozenset(done)
-        self._parse: Callable[..., Iterator[Evidence]] = import_module(f"forwarder.audit.{PARSERS[kind]}").parse
+        module = import_module(f"forwarder.audit.{PARSERS[kind]}")
+        self._parse: Callable[..., Iterator[Evidence]] = module.parse
+        self._marks: list[bytes] | None = None if kind == "sudo-io" else module.marks(self._tools)
         self._held: dict[int, int] = {}
         self._given: dict[str, int] = {}
 
@@ -40,7 +46,7 @@ class Lines:
             first = next(group)
             self._held[place] = first.offset
             unfinished: list[int] = []
-            for found in self._parse(_lines(chain([first], group)), first.path, **self._options(first, unfinished)):
+            for found in self._parse(self._lines(first, group), first.path, **self._options(first, unfinished)):
                 known = found.identity in self._given
                 if not known:
                     self._given[found.identity] = found.log_offset if isinstance(found, Execution) else found.offset
@@ -65,23 +71,17 @@ class Lines:
         first = min(held.values(), default=0)
         return tuple(identity for identity, offset in self._given.items() if offset >= first) if held else ()
 
+    def _lines(self, first: Block, others: Iterator[Block]) -> Iterator[tuple[int, bytes]]:
+        blocks = ((block.offset, block.data) for block in chain([first], others))
+        if self._marks is None or first.data.startswith(EXPORT):
+            return chain.from_iterable(starmap(skim.split, blocks))
+        return skim.lines(blocks, self._marks)
+
     def _options(self, block: Block, unfinished: list[int]) -> dict[str, Any]:
         if self._kind == "history":
             return {"tools": self._tools, "user": _name(block.stat.st_uid)}
         found = {"tools": self._tools, "private": _private(block), "unfinished": unfinished.append}
         return found | {"mtime": block.stat.st_mtime}
-
-
-def _lines(blocks: Iterable[Block]) -> Iterator[tuple[int, bytes]]:
-    for block in blocks:
-        offset = block.offset
-        for line in block.data.split(b"\n"):
-            end = offset + len(line) + 1
-            if end <= block.offset + len(block.data):
-                yield offset, line + b"\n"
-            elif line:
-                yield offset, line
-            offset = end
 
 
 def _name(uid: int) -> str:

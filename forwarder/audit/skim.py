@@ -24,18 +24,19 @@ def lines(blocks: Iterable[tuple[int, bytes]], marks: Sequence[bytes]) -> Iterat
     near = True
     for offset, data in blocks:
         here = any(mark in data for mark in marks)
-        if here or near or len(data) <= 4 * KEPT:
-            yield from _split(offset, data)
+        if here or near or len(data) <= 4 * KEPT or data[-1:] != b"\n":  # else the rest would look like a line
+            yield from split(offset, data)
         else:
             head = data.rfind(b"\n", 0, KEPT) + 1
             tail = data.rfind(b"\n", 0, len(data) - KEPT) + 1
-            yield from _split(offset, data[:head])
+            yield from split(offset, data[:head])
             if tail > head:
-                yield from _split(offset + tail, data[tail:])
+                yield from split(offset + tail, data[tail:])
         near = here
 
 
-def _split(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+def split(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset, line) of a block's lines, with their newlines; the last one may have none."""
     start = 0
     while (end := data.find(b"\n", start) + 1) > 0:
         yield offset + start, data[start:end]

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from forwarder.attribute.model import Answer, Known
-from forwarder.audit.interface import STRONG, TOOLS, Execution, Finding, Output, User
+from forwarder.audit.interface import TOOLS, Execution, Finding, Output, User
 from forwarder.ecs import fit
 from forwarder.ecs.context import ECS_VERSION, Options
 from forwarder.ecs.identity import EventId
@@ -326,7 +326,7 @@ def _audit(item: Known, command: Command, truncated: list[str]) -> dict[str, Any
         session=clean(whole.session),
         signal=whole.signal,
         source=list(item.sources),
-        strength="strong" if STRONG & set(item.sources) else "weak",
+        strength="strong" if item.strong else "weak",
         terminal=clean(whole.terminal),
     )
     log: dict[str, Any] = {"path": clean(whole.log_path)} if whole.log_path else {}

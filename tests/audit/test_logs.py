@@ -11,7 +11,9 @@ from audit_lines import event, text
 from audit_runs import Runs
 
 from forwarder import config
-from forwarder.audit.files import Content
+from forwarder.audit import sudo
+from forwarder.audit.files import CHUNK, Content
+from forwarder.audit.follow import MAX_LINE
 from forwarder.audit.interface import TOOLS
 from forwarder.config import Settings
 from forwarder.errors import InputError
@@ -166,3 +168,97 @@ def test_the_configuration_in_the_documentation(tmp_path):
     settings = Settings({}, config=str(tmp_path / "c.toml"), environment={})
     assert {source.partition(":")[0] for source in settings["audit.sources"]} == set(config.AUDIT_KINDS)
     assert settings["audit.tools"] == TOOLS
+
+
+def noise(form: str, lines: int) -> bytes:
+    if form == "json":
+        entry = {
+            "__REALTIME_TIMESTAMP": "1772442876123456",
+            "_COMM": "cron",
+            "_UID": "0",
+            "MESSAGE": "session " + "x" * 99,
+        }
+        return (json.dumps(entry) + "\n").encode() * lines
+    return (
+        b"2026-01-05T10:00:01.000000+00:00 scanner1 cron[7]: pam_unix: session opened "
+        + b"x" * 99
+        + b"\n"
+        + (b"2026-01-05T10:00:01.000000+00:00 scanner1 cron[7]: pam_unix: session closed\n" * lines)
+    )
+
+
+@pytest.mark.parametrize("form", ["json", "syslog"])
+def test_lines_of_no_matter_are_not_looked_at(tmp_path, monkeypatch, form):
+    """A search is a hundred times faster than a look at each line."""
+    log = tmp_path / "auth.log"
+    data = noise(form, 60_000)
+    log.write_bytes(data + syslog(2, "nmap", "a") + data)
+    read = []
+    parse = sudo.parse
+    monkeypatch.setattr(sudo, "parse", lambda lines, *args, **more: parse(seen(lines, read), *args, **more))
+    (found,) = Runs(tmp_path, f"sudo:{log}").run()
+    assert (found.argv[-1], found.log_offset) == ("a", len(data))
+    assert sum(read) < 0.6 * 2 * len(data)
+
+
+def seen(lines, read):
+    for offset, line in lines:
+        read.append(len(line))
+        yield offset, line
+
+
+def test_the_rest_of_an_overlong_line_is_no_line_of_its_own(tmp_path):
+    log = tmp_path / "auth.log"
+    before = noise("syslog", 60_000)
+    before += b"y" * (-(len(before) + 1) % CHUNK) + b"\n"
+    log.write_bytes(before + b"x" * (2 * MAX_LINE) + syslog(1, "nmap", "forged") + syslog(2, "nmap", "a"))
+    assert [found.argv[-1] for found in Runs(tmp_path, f"sudo:{log}").run()] == ["a"]
+
+
+def sudo_json(*targets: str) -> bytes:
+    """A log as sudo writes it: one object, whose end each new event is written over."""
+    events = []
+    for number, target in enumerate(targets):
+        event = {
+            "uuid": f"f3b7f9e4-6d8e-4b8a-9f3d-0a1b2c3d4e{number:02}",
+            "server_time": {"seconds": 1767607200 + number, "nanoseconds": 0, "iso8601": "20260105100000Z"},
+            "submituser": "alice",
+            "command": "/usr/bin/nmap",
+            "runuser": "root",
+            "runargv": ["nmap", target],
+        }
+        events.append(json.dumps({"accept": event}, indent=4)[2:-2])
+    return ("{\n" + ",\n".join(events) + "\n}\n").encode()
+
+
+def test_sudo_writes_over_the_end_of_its_json(tmp_path):
+    log, targets = tmp_path / "sudo.json", [f"10.0.0.{number}" for number in range(30)]
+    runs = Runs(tmp_path, f"sudo:{log}")
+    for count in (1, 2, 5, 30):
+        log.write_bytes(sudo_json(*targets[:count]))
+        assert [getattr(item, "argv", item)[-1] for item in runs.run()] == targets[
+            {1: 0, 2: 1, 5: 2, 30: 5}[count] : count
+        ]
+        assert runs.run() == []
+    log.write_bytes(sudo_json("10.9.9.9"))
+    assert runs.run()[0].action == "audit-log-truncated"
+
+
+def test_a_sessions_header_that_is_a_link_is_not_followed(tmp_path):
+    session = tmp_path / "io/00/00/01"
+    session.mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(
+        b"1767607201:alice:root::/dev/pts/0:24:80\n/root\n/usr/bin/nmap --script-args p=x\n"
+    )
+    (session / "log").symlink_to(tmp_path / "secret")
+    runs = Runs(tmp_path, f"sudo-io:{tmp_path}/io")
+    assert runs.run() == []
+    assert "io/00/00/01/log" in runs.said[0]
+
+
+def test_sessions_are_looked_for_so_deep_only(tmp_path):
+    for depth in (9, 8):
+        session = tmp_path.joinpath("io", *"abcdefghi"[:depth])
+        session.mkdir(parents=True, exist_ok=True)
+        (session / "log").write_bytes(b"1767607201:alice:root::/dev/pts/0:24:80\n/root\n/usr/bin/nmap %d\n" % depth)
+    assert [item.argv[-1] for item in Runs(tmp_path, f"sudo-io:{tmp_path}/io").run()] == ["8"]

@@ -1,0 +1,101 @@
+"""What proves who made a scan is what its user could not have made up."""
+
+from dataclasses import replace
+
+import pytest
+
+from forwarder.attribute import match, merge
+from forwarder.attribute.model import Known, Subject, combine, from_json, known, to_json
+from forwarder.attribute.words import words
+from forwarder.audit.entry import CLAIMED_EFFECTIVE
+from forwarder.audit.interface import Execution, Output, User
+
+ARGV = ("nmap", "-sS", "-oX", "/srv/s.xml", "192.0.2.1")
+ALICE, BOB, ROOT = User("1000", "alice"), User("1001", "bob"), User("0", "root")
+SHA = "ab" * 32
+RAN = Execution("sudo", "1", ARGV, "2026-03-02T09:12:56.100Z", host="box", sudo_user="alice", real=ROOT, effective=ROOT)
+ENTRY = Execution(
+    *("run", "2", ARGV, "2026-03-02T09:12:56.100Z"),
+    host="box",
+    real=ALICE,
+    effective=ALICE,
+    outputs=(Output("/srv/s.xml", "xml", "present", SHA),),
+)
+SCAN = Subject("s", words(ARGV), 1772442776.0, None, SHA, "/srv/s.xml", "1000")
+
+
+def answer(run: Execution | Known, scan: Subject = SCAN) -> tuple[str, tuple[str, ...]]:
+    item = run if isinstance(run, Known) else known(run)
+    found = match.assign([scan], [item], "box")["s"]
+    return found.confidence, found.reasons
+
+
+@pytest.mark.parametrize(("trusted", "confidence"), [(True, "strong"), (False, "weak"), (None, "weak")])
+def test_sudo_is_believed_where_only_root_could_write_it(trusted, confidence):
+    run = replace(RAN, trusted=trusted)
+    assert answer(run)[0] == confidence
+    stored = Known("e", [from_json(part) for part in to_json(known(run))["parts"]])
+    assert answer(stored)[0] == confidence
+    assert stored.strong is combine(stored.parts).strong is (trusted is True)
+
+
+def test_an_untrusted_sighting_takes_nothing_from_a_strong_one():
+    item = known(replace(ENTRY, source="auditd", outputs=()))
+    item.add(replace(RAN, trusted=False))
+    assert item.strong
+    assert item.whole.strong
+
+
+def test_what_was_refused_made_nothing():
+    assert answer(replace(RAN, trusted=True, policy_action="refused")) == ("none", ("no execution fits",))
+
+
+def test_a_refusal_is_not_of_what_ran():
+    """Else whoever is refused first could run what he likes, and none of its scans would be his."""
+    ran = replace(RAN, source="auditd", identity="3", pid=7, login=ALICE)
+    refused = replace(RAN, policy_action="refused", pid=7)
+    assert merge.find(refused, [known(ran)]) is None
+    assert merge.find(replace(ran, source="sudo-io"), [known(refused)]) is None
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_sudos_line_is_of_what_the_kernel_saw_and_two_lines_are_of_two(trusted):
+    item = known(replace(ENTRY, source="auditd", pid=7, login=ALICE, real=ROOT, effective=ROOT))
+    line = replace(RAN, trusted=trusted, real=User(), effective=User())
+    assert merge.find(line, [item]) is item
+    item.add(line)
+    assert merge.find(replace(line, identity="5"), [item]) is None
+
+
+def test_the_hash_of_ones_own_output_is_exact():
+    assert answer(ENTRY) == ("exact", ("output-hash", "time"))
+    assert answer(replace(ENTRY, real=ROOT, effective=ROOT), replace(SCAN, uid="0"))[0] == "exact"
+
+
+@pytest.mark.parametrize("uid", ["1001", "0", ""])
+def test_the_hash_of_anothers_output_is_not(uid):
+    liar = replace(ENTRY, effective=ROOT, problems=(CLAIMED_EFFECTIVE,))
+    confidence, reasons = answer(liar, replace(SCAN, uid=uid))
+    assert confidence == "strong"
+    assert "output is another user's" in reasons
+    assert answer(replace(liar, argv=("nmap", "x")), replace(SCAN, uid=uid)) == (
+        "weak",
+        ("output-hash", "output is another user's"),
+    )
+
+
+def test_the_owner_is_told_from_who_claims_his_output():
+    liar, owner = known(ENTRY), known(replace(ENTRY, identity="6", real=BOB, effective=BOB))
+    found = match.assign([replace(SCAN, uid="1001")], [liar, owner], "box")["s"]
+    assert (found.confidence, found.executions) == ("exact", (owner.entity_id,))
+
+
+def test_the_kernel_tells_that_an_output_is_roots():
+    item = known(ENTRY)
+    item.add(replace(ENTRY, source="auditd", login=ALICE, real=ALICE, effective=ROOT, outputs=()))
+    assert answer(item, replace(SCAN, uid="0"))[0] == "exact"
+
+
+def test_the_spools_pair_of_names_needs_no_owner():
+    scan = replace(SCAN, uid="", spool_id=ENTRY.identity)
+    assert answer(ENTRY, scan) == ("exact", ("spool",))
