@@ -59,20 +59,16 @@ done
 
 
 def kernel_log(entries: list[dict]) -> bytes:
-    """What auditd writes of the executions in the spool, where its rules are for the shim, too."""
+    """What auditd writes of the executions in the spool by the rules of `enroll`: those of /usr/bin/nmap only."""
     events = []
     for number, entry in enumerate(sorted(entries, key=lambda entry: entry["start"])):
         uid, words = int(entry["real"]["id"]), [word.encode() for word in entry["argv"]]
         start = datetime.fromisoformat(entry["start"]).timestamp()
         common = {"uid": str(uid), "auid": str(uid or CAROL), "cwd": entry["cwd"].encode(), "names": ""}
-        if entry["source"] == "shim":
-            of_shim = {"exe": b"/usr/bin/dash", "pid": entry["wrapper_pid"], "ppid": entry["ppid"]}
-            argv = [b"/bin/sh", b"/usr/local/bin/nmap", *words[1:]]
-            events.append(audit_lines.event(9000 + 2 * number, argv, time=f"{start - 0.05:.3f}", **of_shim, **common))
         result = f"/var/spool/nmap-forwarder/{entry['id']}.xml".encode()  # the wrapper tells nmap to write there
         argv = [words[0], b"-oX", result, *words[1:]]
         of_nmap = {"pid": entry["pid"], "ppid": entry["wrapper_pid"]}
-        events.append(audit_lines.event(9001 + 2 * number, argv, time=f"{start:.3f}", **of_nmap, **common))
+        events.append(audit_lines.event(9000 + number, argv, time=f"{start:.3f}", **of_nmap, **common))
     return audit_lines.text(*events)
 
 
