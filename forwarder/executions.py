@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -13,6 +14,11 @@ from forwarder.attribute.model import Answer, Claim, Known, Subject, from_json, 
 OPEN: Final = "waiting"
 """nmap.attribution.output of an execution whose output may still come."""
 COLUMNS: Final = "entity_id, record_id, output, scans, deadline, facts"
+
+
+def _storable(words: str) -> str:
+    """Return words that SQLite takes: bytes that are no UTF-8 become escapes."""
+    return words.encode(errors="backslashreplace").decode()
 
 
 class Executions:
@@ -30,9 +36,10 @@ class Executions:
         for item in items:
             row = (item.entity_id, item.record_id, item.output, " ".join(item.scans), item.deadline)
             start = seconds(item.whole.start)
-            facts = orjson.dumps(to_json(item))
+            facts = json.dumps(to_json(item)).encode()  # ASCII: arguments may be no UTF-8
             self._db.execute(
-                "INSERT OR REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, start, item.words, facts)
+                "INSERT OR REPLACE INTO execution VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, start, _storable(item.words), facts),
             )
             rows = ((proof, item.entity_id) for proof in item.proofs)
             self._db.executemany("INSERT OR IGNORE INTO execution_proof VALUES (?, ?)", rows)
@@ -51,8 +58,8 @@ class Executions:
 
     def like(self, words: str, first: float, last: float, most: int) -> Iterator[Known]:
         """Yield executions of a command line that began in a time (seconds since 1970), or nobody knows when."""
-        yield from self._some("words = ? AND start BETWEEN ? AND ? LIMIT ?", words, first, last, most)
-        yield from self._some("words = ? AND start IS NULL LIMIT ?", words, most)
+        yield from self._some("words = ? AND start BETWEEN ? AND ? LIMIT ?", _storable(words), first, last, most)
+        yield from self._some("words = ? AND start IS NULL LIMIT ?", _storable(words), most)
 
     def between(self, first: float, last: float, most: int) -> Iterator[Known]:
         """Yield executions that began in a time, in seconds since 1970."""
@@ -73,7 +80,7 @@ class Executions:
     def _some(self, where: str, *values: object) -> Iterator[Known]:
         query = f"SELECT {COLUMNS} FROM execution WHERE {where}"  # noqa: S608 - our own words
         for entity_id, record_id, output, scans, deadline, facts in self._db.execute(query, values).fetchall():
-            parts = [from_json(part) for part in orjson.loads(facts)["parts"]]
+            parts = [from_json(part) for part in json.loads(facts)["parts"]]
             yield Known(entity_id, parts, record_id, output, tuple(scans.split()), deadline)
 
 
@@ -102,7 +109,7 @@ class Claims:
 
     def like(self, words: str, first: float, last: float, most: int) -> Iterator[Claim]:
         """Yield the claims of scans of a command line that began in a time, in seconds since 1970."""
-        return self._some("words = ? AND start BETWEEN ? AND ? LIMIT ?", words, first, last, most)
+        return self._some("words = ? AND start BETWEEN ? AND ? LIMIT ?", _storable(words), first, last, most)
 
     def with_file(self, sha256: str) -> Iterator[Claim]:
         """Yield the claims of scans that were read from a file of that hash."""

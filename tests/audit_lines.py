@@ -51,6 +51,9 @@ def event(
     syscall: int = 59,
     success: str = "success=yes exit=0",
     auid: str = "1000",
+    uid: str = "0",
+    pid: int = 2101,
+    ppid: int = 2100,
     cwd: bytes = b"/home/alice",
     names: str = NAMES,
     node: str = "",
@@ -68,8 +71,8 @@ def event(
         (
             "SYSCALL",
             (
-                f"arch={arch} syscall={syscall} {success} a0=55d0c8 a1=55d0d8 a2=55d0e8 a3=8 items=2 ppid=2100 pid=2101 "
-                f"auid={auid} uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts3 ses=7 "
+                f"arch={arch} syscall={syscall} {success} a0=55d0c8 a1=55d0d8 a2=55d0e8 a3=8 items=2 ppid={ppid} pid={pid} "
+                f"auid={auid} uid={uid} gid={uid} euid={uid} suid={uid} fsuid={uid} egid={uid} sgid={uid} fsgid={uid} tty=pts3 ses=7 "
                 f"comm={encoded(comm)} exe={encoded(exe)} subj=unconfined key={key}{names}"
             ),
         ),

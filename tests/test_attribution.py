@@ -134,6 +134,14 @@ def test_the_same_evidence_again_says_nothing_new(audited, log):
     sound(audited)
 
 
+def test_arguments_that_are_no_utf_8_stop_nothing(audited, log):
+    log.append(seen(argv=("nmap", "-sL", "\udcff\udcfe")))
+    assert audited.forward().executions == 1
+    log.append(seen(source="sudo", identity="other", pid=0, argv=("nmap", "-sL", "\udcff\udcfe")))
+    assert audited.forward().executions == 0
+    sound(audited)
+
+
 def test_late_evidence_adds_a_link_record(audited, log):
     now = int(time.time()) - 1100
     audited.forward(audited.write("a.xml", scan(1, start=now)))

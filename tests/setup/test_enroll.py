@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import stat
@@ -13,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import enrolled
 import pytest
 from conftest import need
 
@@ -21,7 +21,6 @@ from forwarder.cli import main
 from forwarder.errors import Exit
 from forwarder.setup import enroll
 
-REPOSITORY = Path(__file__).parents[2]
 SHIM, SPOOL = "usr/local/bin/nmap", "var/spool/nmap-forwarder"
 RULES, CONFIG = "etc/audit/rules.d/nmap-forwarder.rules", "etc/nmap-forwarder/config.toml"
 UNITS = "etc/systemd/system"
@@ -58,13 +57,13 @@ def run(root: Path, *arguments: str) -> int:
 def test_all_of_it_is_there_and_undo_leaves_the_machine_as_it_was_each_as_often_as_one_likes(root, capsys):
     before = snapshot(root)
     assert run(root) == Exit.OK
-    enrolled = snapshot(root)
+    installed = snapshot(root)
     assert stat.S_IMODE((root / SHIM).stat().st_mode) == 0o755
     assert stat.S_IMODE((root / SPOOL).stat().st_mode) == 0o1733
     assert (root / UNITS / "multi-user.target.wants/nmap-forwarder-spool.path").resolve().is_file()
     assert config.Settings({}, str(root / CONFIG), {})["audit.spool"] == Path("/") / SPOOL
     assert run(root) == Exit.OK
-    assert snapshot(root) == enrolled
+    assert snapshot(root) == installed
     assert "nothing to do" in capsys.readouterr().out
     for _ in range(2):
         assert run(root, "--undo") == Exit.OK
@@ -93,10 +92,10 @@ def test_a_dry_run_names_every_change_and_makes_none(root, capsys):
         - {f"{SPOOL}/taken", f"{SPOOL}/refused", "var/lib/nmap-forwarder-enrolled.json"}
     )
     assert [path for path in made if f"{root / path}" not in told] == []
-    enrolled = snapshot(root)
+    installed = snapshot(root)
     capsys.readouterr()
     run(root, "--undo", "--dry-run")
-    assert snapshot(root) == enrolled
+    assert snapshot(root) == installed
     told = capsys.readouterr().out
     assert [path for path in made if f"remove {root / path}\n" not in told] == []
 
@@ -263,13 +262,13 @@ def test_killed_at_any_step_it_can_be_run_again_or_taken_back(root, text):
         (root / CONFIG).write_text(text)
     before = snapshot(root)
     run(root)
-    enrolled = snapshot(root)
+    installed = snapshot(root)
     run(root, "--undo")
     step = 1
     while dies(step, lambda: run(root)):
         if step % 2:
             run(root)
-            assert snapshot(root) == enrolled, step
+            assert snapshot(root) == installed, step
         run(root, "--undo")
         assert snapshot(root) == before, step
         step += 1
@@ -327,49 +326,10 @@ def test_nothing_is_run_by_root_that_others_could_change_or_by_all_that_they_cou
         shutil.rmtree(directory.parent)
 
 
-PRELUDE = """
-set -e
-for directory in /etc /usr/local /var /opt; do
-    mkdir -p {scratch}/up$directory {scratch}/work$directory
-    mount -t overlay overlay -o lowerdir=$directory,upperdir={scratch}/up$directory,workdir={scratch}/work$directory $directory
-done
-mount -t tmpfs none /run                        # no systemd, and no audit daemon: rules would be the kernel's own
-! test -e /usr/sbin/auditctl || mount --bind /bin/false /usr/sbin/auditctl
-rm -rf /etc/nmap-forwarder /usr/local/bin/nmap
-cp -r {repository}/forwarder {repository}/ecs_mappings {repository}/deploy /opt/
-chown -R root:root /opt; chmod -R u=rwX,go=rX /opt
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/
-cd /tmp
-set +e
-forwarder() {{ PYTHONPATH=/opt {python} -m forwarder "$@"; }}
-as() {{ user=$1; shift; setpriv --reuid=$user --regid=$user --clear-groups -- "$@"; }}
-nap() {{ PYTHONPATH=/opt {python} "$@"; }}
-forwarder enroll >/dev/null || exit 99
-"""
-
-
 @pytest.fixture
 def machine():
-    """Runs a script where this machine is enrolled, in namespaces of its own: nothing of it is left."""
-    for program in ("nmap", "unshare", "setpriv"):
-        need(program)
-    scratch = Path("/dev/shm") / f"nmap-forwarder-{os.getpid()}"
-    scratch.mkdir()
-
-    def call(script: str) -> subprocess.CompletedProcess:
-        values = {"scratch": scratch, "repository": REPOSITORY, "python": shlex.quote(sys.executable)}
-        done = subprocess.run(
-            ["unshare", "--mount", "bash", "-c", PRELUDE.format(**values) + script],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode != 99, done.stderr
-        return done
-
-    yield call
-    shutil.rmtree(scratch)
+    with enrolled.machine() as call:
+        yield call
 
 
 READ = """
