@@ -16,15 +16,16 @@ import orjson
 import zstandard
 
 from forwarder import reading
+from forwarder.archive.interface import Receipt
 from forwarder.attribute.model import Answer, Known, Subject, known
 from forwarder.audit.interface import Execution, Finding, Output, User
 from forwarder.config import Settings
 from forwarder.deliver.document import BACKFILL
 from forwarder.demo.company import OWNERS
-from forwarder.ecs import attribution, audit
+from forwarder.ecs import attribution, audit, seals
 from forwarder.ecs.context import Attributed
 from forwarder.history import Asset
-from forwarder.ledger import Input
+from forwarder.ledger import Batch, Input
 from forwarder.nmap import command
 from forwarder.nmap.targets import Range
 from forwarder.seal.manifest import timestamp
@@ -47,6 +48,8 @@ class Scanner:
     version: str = "7.95"
     batches: int = 0
     records: int = 0
+    newest: int = 0
+    """Records of the newest batch."""
 
 
 @dataclass
@@ -206,31 +209,53 @@ class Desk:
         found = Finding(action, message, timestamp(time), path, 1 << 20, f"{time:%FT%T}")
         return [orjson.loads(audit.finding(look, found, audit.finding_id(found), []))]
 
+    def delivered(self, documents: list[Document], scanner: Scanner, ingested: datetime) -> list[Document]:
+        """Return records with what sealing and delivery add; they are one batch of the scanner's log.
 
-def delivered(documents: list[Document], scanner: Scanner, ingested: datetime) -> list[Document]:
-    """Return records with what sealing and delivery add; they are one batch of the scanner's log."""
-    created = ingested - timedelta(seconds=20)
-    manifest = sha256(f"{scanner.origin} {scanner.batches}".encode()).hexdigest()
-    late = timestamp(created - BACKFILL)
-    for index, document in enumerate(documents):
-        line = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-        document |= {
-            "agent.id": sha256(scanner.origin.encode()).hexdigest()[:16],
-            "agent.name": scanner.host,
-            "agent.type": "nmap-forwarder",
-            "agent.version": "0.1.0",
-            "event.created": timestamp(created),
-            "event.hash": sha256(line).hexdigest(),
-            "event.ingested": timestamp(ingested),
-            "event.sequence": scanner.records + index,
-            "nmap.seal.anchor": "none" if scanner.batches % 50 == 49 else "s3:example-archive",
-            "nmap.seal.batch": scanner.batches,
-            "nmap.seal.index": index,
-            "nmap.seal.manifest": manifest,
-            "nmap.seal.origin": scanner.origin,
-        }
-        if document["@timestamp"] < late:
-            document["nmap.backfill"] = True
-    scanner.records += len(documents)
-    scanner.batches += 1
-    return documents
+        Like a forwarder's, the batch also tells what keeps the one before it.
+        """
+        created = ingested - timedelta(seconds=20)
+        if scanner.batches:
+            documents = [*documents, self._anchor(scanner, created)]
+        manifest = _manifest(scanner, scanner.batches)
+        late = timestamp(created - BACKFILL)
+        for index, document in enumerate(documents):
+            line = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+            document |= {
+                "agent.id": sha256(scanner.origin.encode()).hexdigest()[:16],
+                "agent.name": scanner.host,
+                "agent.type": "nmap-forwarder",
+                "agent.version": "0.1.0",
+                "event.created": timestamp(created),
+                "event.hash": sha256(line).hexdigest(),
+                "event.ingested": timestamp(ingested),
+                "event.sequence": scanner.records + index,
+                "nmap.seal.anchor": "none" if scanner.batches % 50 == 49 else "s3:example-archive",
+                "nmap.seal.batch": scanner.batches,
+                "nmap.seal.index": index,
+                "nmap.seal.manifest": manifest,
+                "nmap.seal.origin": scanner.origin,
+            }
+            if document["@timestamp"] < late:
+                document["nmap.backfill"] = True
+        scanner.newest = len(documents)
+        scanner.records += len(documents)
+        scanner.batches += 1
+        return documents
+
+    def _anchor(self, scanner: Scanner, at: datetime) -> Document:
+        """Return the record of what keeps the newest batch of a scanner's log."""
+        number, root = scanner.batches - 1, sha256(f"{scanner.origin} root {scanner.batches}".encode())
+        key = f"nmap/{scanner.origin}/batches/{number:020}/manifest.json"
+        until = at + timedelta(days=45 if scanner.vantage == "lab" else 400)
+        receipt = Receipt("example-archive", key, root.hexdigest()[:32], "COMPLIANCE", until)
+        first = scanner.records - scanner.newest
+        batch = Batch(number, _manifest(scanner, number), first, scanner.newest, timestamp(at), "anchored")
+        look = reading.options(self.settings(scanner))
+        record = seals.record(look, scanner.origin, batch, root.digest(), receipt, timestamp(at))
+        found: Document = orjson.loads(record)
+        return found
+
+
+def _manifest(scanner: Scanner, batch: int) -> str:
+    return sha256(f"{scanner.origin} {batch}".encode()).hexdigest()

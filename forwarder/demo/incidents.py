@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from forwarder.demo import story as usual
 from forwarder.demo.company import SERVICES, USERS, Machine
-from forwarder.demo.documents import Document, Run, delivered
+from forwarder.demo.documents import Document, Run
 from forwarder.ecs import seals
 from forwarder.reading import options
 from forwarder.seal.manifest import timestamp
@@ -117,7 +117,7 @@ class Planter:
             at = self.story.end - timedelta(minutes=4)
             documents = self.story.desk.finding(self.story.main, action, message, at, "/var/log/audit/audit.log")
             self.mark(rule, documents, "nmap.audit")
-            yield delivered(documents, self.story.main, self.taken_in)
+            yield self.story.desk.delivered(documents, self.story.main, self.taken_in)
 
     def seals(self) -> Iterator[list[Document]]:
         """What verifications found, and what is missing."""
@@ -128,7 +128,7 @@ class Planter:
             lines = list(seals.verification(look, result, main.batches))
             documents = [usual.parsed(line) for line in lines]
             self.mark(rule, documents, "nmap.seal")
-            yield delivered(documents, main, self.taken_in)
+            yield self.story.desk.delivered(documents, main, self.taken_in)
         self.story.marks["verification_overdue"] = [[self.story.branch.origin]]
         self.story.marks["forwarder_silent"] = [[self.story.lab.origin]]
 
@@ -171,7 +171,7 @@ class Planter:
         story = self.story
         new = replace(story.main, name="scanner-9", host="scanner-1.example.com")
         yield self.plant(self.run("alice"), "10.20.2.0/24", "new_scanner_host", of="nmap.scan", scanner=new)
-        story.main.batches, story.main.records = new.batches, new.records
+        story.main.batches, story.main.records, story.main.newest = new.batches, new.records, new.newest
         run = self.run("svc-scan", minutes=-120)
         documents = self.plant(run, "10.20.2.0/24")
         late = {one["event"]["dataset"] for one in documents if one["@timestamp"] > timestamp(self.taken_in)}

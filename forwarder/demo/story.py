@@ -13,11 +13,9 @@ from typing import Any, Final
 
 import orjson
 
-from forwarder.archive.interface import Receipt
 from forwarder.demo.company import NETWORKS, SERVICES, USERS, Machine, machines, xml
-from forwarder.demo.documents import Desk, Document, Run, Scanner, delivered
+from forwarder.demo.documents import Desk, Document, Run, Scanner
 from forwarder.ecs import seals
-from forwarder.ledger import Batch
 from forwarder.reading import options
 from forwarder.seal.manifest import timestamp
 
@@ -82,7 +80,7 @@ class Story:
             for scanner in (*self.scanners.values(), self.lab):
                 at = midnight + timedelta(hours=18, minutes=self.rng.randrange(60))
                 if scanner is not self.lab or at < self.end - timedelta(hours=30):
-                    yield self._kept(scanner, at, day)
+                    yield self._kept(scanner, at)
             if day % 6 == 5:
                 score = 90 if day % 12 == 5 else 47
                 yield self.alert(midnight + timedelta(hours=10), score, "Rare service", "first seen in 30 days")
@@ -167,22 +165,20 @@ class Story:
             )
             documents = documents if made else []
             documents += self.desk.scan(scanner, run, item if made else None, text)
-        return delivered(documents, scanner, ingested or end + timedelta(minutes=10))
+        return self.desk.delivered(documents, scanner, ingested or end + timedelta(minutes=10))
 
     def inside(self, networks: str) -> list[Machine]:
         """Return the machines in networks."""
         ranges = [ip_network(part) for part in networks.split()]
         return [machine for machine in self.machines if any(ip_address(machine.ip) in one for one in ranges)]
 
-    def _kept(self, scanner: Scanner, at: datetime, day: int) -> list[Document]:
-        """Return a day's records of the archive: an anchor, a verification, a heartbeat."""
+    def _kept(self, scanner: Scanner, at: datetime) -> list[Document]:
+        """Return a day's records of the archive: a verification, a heartbeat."""
         look = options(self.desk.settings(scanner))
-        root = sha256(f"{scanner.origin} {day}".encode()).hexdigest()
         found = [seals.heartbeat(look, scanner.origin, scanner.batches, timestamp(at))]
-        found.append(_anchor(look, scanner, root, at))
         if scanner is not self.branch or at < self.end - timedelta(days=12):
             found += seals.verification(look, verdict(scanner, at), scanner.batches)
-        return delivered([parsed(line) for line in found], scanner, at + timedelta(minutes=5))
+        return self.desk.delivered([parsed(line) for line in found], scanner, at + timedelta(minutes=5))
 
     def alert(self, at: datetime, score: int, name: str, why: str) -> list[Document]:
         """Return an alert of a detector."""
@@ -220,7 +216,7 @@ class Story:
             },
             "user": {"name": "alice"},
         }
-        return delivered([record], self.main, at + timedelta(minutes=2))
+        return self.desk.delivered([record], self.main, at + timedelta(minutes=2))
 
     def _planted(self) -> Iterator[list[Document]]:
         from forwarder.demo.incidents import planted  # noqa: PLC0415
@@ -245,12 +241,3 @@ def verdict(scanner: Scanner, at: datetime, *findings: dict[str, str]) -> dict[s
         "warnings": 0,
         "findings": list(findings),
     }
-
-
-def _anchor(look: Any, scanner: Scanner, root: str, at: datetime) -> bytes:
-    batch = Batch(scanner.batches, root, scanner.records, 40, timestamp(at), "anchored")
-    key = f"nmap/{scanner.origin}/batches/{scanner.batches:020}/manifest.json"
-    receipt = Receipt(
-        "example-archive", key, root[:32], "COMPLIANCE", at + timedelta(days=45 if scanner.vantage == "lab" else 400)
-    )
-    return seals.record(look, scanner.origin, batch, bytes.fromhex(root), receipt, timestamp(at))

@@ -128,16 +128,15 @@ class Installer:
             elif what:
                 todo.append((thing, current))
                 self._say(f"{thing.label}: {'would be ' if dry else ''}{'replaced' if current else 'installed'}")
-        if not dry and todo:
-            objects = [thing.body for thing, _ in todo if thing.kind != "rule"]
-            rules = [_kept(thing.body, current) for thing, current in todo if thing.kind == "rule"]
+        if not dry:
+            objects = [(thing, current) for thing, current in todo if thing.kind != "rule"]
+            rules = [(thing, current) for thing, current in todo if thing.kind == "rule"]
             if objects:
-                self._kibana.import_objects(objects)
+                self._kibana.import_objects([thing.body for thing, _ in objects])
+                self._remember(objects)  # at once: the rules may be refused
             if rules:
-                self._kibana.import_rules(rules)
-            for thing, _ in todo:
-                self._memory[thing.key] = [_digest(thing.body), _digest(_view(thing, self._current(thing) or {}))]
-            self._remember()
+                self._kibana.import_rules([_kept(thing.body, current) for thing, current in rules])
+                self._remember(rules)
         return len(todo)
 
     def _current(self, thing: Thing) -> dict[str, Any] | None:
@@ -162,7 +161,9 @@ class Installer:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _remember(self) -> None:
+    def _remember(self, installed: list[tuple[Thing, dict[str, Any] | None]]) -> None:
+        for thing, _ in installed:
+            self._memory[thing.key] = [_digest(thing.body), _digest(_view(thing, self._current(thing) or {}))]
         if not self._file.parent.is_dir():
             self._say(f"{self._file.parent} is not there: what was installed is not remembered")
             return

@@ -41,6 +41,19 @@ def test_all_documents_are_sound_and_each_dataset_has_some(tmp_path):
     assert ingested == sorted(ingested)
 
 
+def test_every_batch_but_the_newest_of_each_log_is_told_to_be_anchored(tmp_path):
+    _, found = told(tmp_path, days=30)
+    size, anchored = Counter(), {}
+    for document in found:
+        size[document["nmap.seal.origin"], document["nmap.seal.batch"]] += 1
+        if document["event"].get("action") == "batch-anchored":
+            anchor = document["nmap"]["anchor"]
+            assert document["nmap.seal.batch"] == anchor["batch"] + 1
+            anchored[anchor["origin"], anchor["batch"]] = anchor["records"]
+    newest = {origin: max(batch for log, batch in size if log == origin) for origin, _ in size}
+    assert anchored == {batch: records for batch, records in size.items() if batch[1] < newest[batch[0]]}
+
+
 def test_the_same_seed_and_end_tell_the_same_story_and_another_seed_another(tmp_path):
     (one, first), (_, second) = told(tmp_path, days=9), told(tmp_path, days=9)
     assert first == second

@@ -94,6 +94,15 @@ def test_a_new_version_replaces_what_nobody_changed_and_keeps_what_operators_dec
     assert (rule["query"], rule["enabled"], rule["exceptions_list"]) == ("a:d", False, [{"id": "e"}])
 
 
+def test_objects_installed_before_the_rules_were_refused_are_still_known_as_ours(setup, kibana, things):
+    kibana.refused = RULE["rule_id"]
+    assert setup()[0] == 2
+    things[0]["attributes"]["title"] = "B"
+    kibana.refused = ""
+    assert "dashboard B: replaced" in setup()[1]
+    assert kibana.objects["default", "dashboard", "nmap-a"]["attributes"]["title"] == "B"
+
+
 def test_without_memory_what_differs_is_taken_for_changed(setup, kibana, things, forwarder):
     setup()
     (forwarder.directory / "state" / "kibana.json").unlink()
