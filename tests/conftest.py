@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -30,6 +31,15 @@ from forwarder.seal.manifest import Manifest
 from forwarder.verify.policy import Policy
 from forwarder.verify.run import Task, verify
 from forwarder.verify.verdict import LogVerdict
+
+
+for number, usual in (
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+):
+    if signal.getsignal(number) == signal.SIG_IGN:  # as who starts the tests in the background leaves it
+        signal.signal(number, usual)
 
 
 def host(n: int, ports: int = 2, extra: str = "") -> str:
