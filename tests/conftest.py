@@ -32,7 +32,6 @@ from forwarder.verify.policy import Policy
 from forwarder.verify.run import Task, verify
 from forwarder.verify.verdict import LogVerdict
 
-
 for number, usual in (
     (signal.SIGHUP, signal.SIG_DFL),
     (signal.SIGINT, signal.default_int_handler),
