@@ -71,7 +71,9 @@ def _one_process(part: Execution, other: Execution, apart: float, *, alike: bool
         return False
     if part.pid == other.pid and apart <= SAME:
         return alike or CUT in part.problems or CUT in other.problems
-    return alike and apart <= DESCENT and (_calls(part, other) or _calls(other, part))
+    if not alike or apart > DESCENT:
+        return False
+    return part.pid == other.wrapper_pid or other.pid == part.wrapper_pid or _calls(part, other) or _calls(other, part)
 
 
 def _calls(parent: Execution, child: Execution) -> bool:

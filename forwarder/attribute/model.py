@@ -36,6 +36,7 @@ ASKED: Final = frozenset(
         "reason",
         "signal",
         "ticket",
+        "wrapper_pid",
     }
 )
 """Members that the wrapper knows better than the kernel's log."""

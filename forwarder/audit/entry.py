@@ -95,6 +95,7 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     for name in LISTS:
         setattr(execution, name, _texts(said, name))
     execution.pid, execution.ppid = _integer(said, "pid", -1), _integer(said, "ppid", -1)
+    execution.wrapper_pid = wrapper(raw)
     execution.exit_code = _integer(said, "exit_code", 0, 255) if said.get("exit_code") is not None else None
     execution.interactive = _boolean(said, "interactive")
     execution.outputs = tuple(_output(item) for item in _list(said, "outputs"))

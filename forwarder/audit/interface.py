@@ -58,6 +58,8 @@ class Execution:
     executable: str = ""
     pid: int = -1
     ppid: int = -1
+    wrapper_pid: int = -1
+    """Process of our wrapper, which began as the shim that the user called and started the program."""
     login: User = field(default_factory=User)
     """auid: who logged in."""
     real: User = field(default_factory=User)

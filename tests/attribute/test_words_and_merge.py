@@ -49,6 +49,8 @@ def test_other_words_are_others_and_none_are_none():
     [
         ({"source": "shim", "identity": "b"}, True),
         ({"source": "shim", "identity": "b", "pid": 5, "ppid": 3, "start": "2026-03-02T09:12:55.900Z"}, True),
+        ({"source": "shim", "identity": "b", "pid": 9, "ppid": 3, "wrapper_pid": 7}, True),
+        ({"source": "shim", "identity": "b", "pid": 9, "ppid": 3, "wrapper_pid": 8}, False),
         ({"identity": "1:2", "pid": 8}, False),
         ({"identity": "1:2", "start": "2026-03-02T10:12:56.100Z"}, False),
         (

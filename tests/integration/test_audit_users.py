@@ -59,7 +59,7 @@ done
 
 
 def kernel_log(entries: list[dict]) -> bytes:
-    """What auditd writes of the executions in the spool by the rules of `enroll`: those of /usr/bin/nmap only."""
+    """What auditd writes of the executions in the spool, by rules that log every execve: of the shim's script, too."""
     events = []
     for number, entry in enumerate(sorted(entries, key=lambda entry: entry["start"])):
         uid, words = int(entry["real"]["id"]), [word.encode() for word in entry["argv"]]
@@ -67,6 +67,10 @@ def kernel_log(entries: list[dict]) -> bytes:
         common = {"uid": str(uid), "auid": str(uid or CAROL), "cwd": entry["cwd"].encode(), "names": ""}
         result = f"/var/spool/nmap-forwarder/{entry['id']}.xml".encode()  # the wrapper tells nmap to write there
         argv = [words[0], b"-oX", result, *words[1:]]
+        if entry["source"] == "shim":
+            script = [b"/bin/sh", b"/usr/local/bin/nmap", *words[1:]]
+            of_shim = {"exe": b"/usr/bin/dash", "pid": entry["wrapper_pid"], "ppid": entry["ppid"]}
+            events.append(audit_lines.event(8000 + number, script, time=f"{start - 0.1:.3f}", **of_shim, **common))
         of_nmap = {"pid": entry["pid"], "ppid": entry["wrapper_pid"]}
         events.append(audit_lines.event(9000 + number, argv, time=f"{start:.3f}", **of_nmap, **common))
     return audit_lines.text(*events)

@@ -78,7 +78,7 @@ def test_sudos_caller_is_told(users):
 def test_members_are_those_of_an_execution(wrapper):
     wrapper.run(*LIST)
     entry = wrapper.entry()
-    known = set(Execution.__slots__) - {"version"} | {"version", "id", "tool_version", "wrapper_pid"}
+    known = set(Execution.__slots__) - {"version"} | {"version", "id", "tool_version"}
     assert entry.keys() <= known
     assert Execution(source=entry["source"], identity=entry["id"], argv=tuple(entry["argv"])).tool == "nmap"
     assert entry["host"] == os.uname().nodename
