@@ -253,11 +253,12 @@ class Company:
             yield self.seal(at, "batch-anchored", f"batch {batch} is locked", nmap={"anchor": anchor})
         for hour in (0, 6, 12, 18):
             yield self.seal(at - timedelta(hours=hour), "heartbeat", "the forwarder is there")
+        whole = {"verification": {"origin": ORIGIN, "checkpoint": batch + 1}}
         if day % 5 == 1:
-            yield self.seal(at, "archive-verified", "the archive is whole", user={"name": "auditor"})
+            yield self.seal(at, "archive-verified", "the archive is whole", user={"name": "auditor"}, nmap=whole)
         if day == 12:
             said = {"code": "anchor-missing", "message": "batch 219 is not in the bucket"}
-            yield self.seal(at, "verification-failed", "batch 219 is not in the bucket", "failure", error=said)
+            yield self.seal(at, "verification-failed", said["message"], "failure", error=said, nmap=whole)
 
     def seal(self, at: datetime, action: str, message: str, outcome: str = "success", **members: Any) -> Json:
         """A record of the chain."""
