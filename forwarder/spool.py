@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from forwarder import dropbox
-from forwarder.audit.entry import EntryError, name_of, parse, wrapper
+from forwarder.audit.entry import EntryError, name_of, parse
 from forwarder.audit.interface import Execution, Finding
 from forwarder.dropbox import DropBox, RefusedError, make
 from forwarder.intake import Writers
@@ -160,7 +160,7 @@ class _Spool:
             said = parse(self._box.content(f"{identity}.start.json", LARGEST_JSON), identity, owner)
         except (RefusedError, EntryError):
             return False
-        if alive(wrapper(said.raw), said.start) or any(self._writers(found) for found in files.values()):
+        if alive(said.wrapper_pid, said.start) or any(self._writers(found) for found in files.values()):
             return True
         return self._now - max(found.st_ctime for found in files.values()) < SETTLE
 

@@ -95,7 +95,7 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     for name in LISTS:
         setattr(execution, name, _texts(said, name))
     execution.pid, execution.ppid = _integer(said, "pid", -1), _integer(said, "ppid", -1)
-    execution.wrapper_pid = wrapper(raw)
+    execution.wrapper_pid = _wrapper(said)
     execution.exit_code = _integer(said, "exit_code", 0, 255) if said.get("exit_code") is not None else None
     execution.interactive = _boolean(said, "interactive")
     execution.outputs = tuple(_output(item) for item in _list(said, "outputs"))
@@ -105,10 +105,10 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     return execution
 
 
-def wrapper(raw: bytes) -> int:
-    """Return the process id of the wrapper that wrote an entry which `parse` takes, -1 if it does not say."""
+def _wrapper(said: dict[str, Any]) -> int:
+    """Return the process id of the wrapper that wrote an entry, -1 if it does not say; not worth refusing it."""
     try:
-        return _integer(json.loads(raw), "wrapper_pid", -1)
+        return _integer(said, "wrapper_pid", -1)
     except EntryError:
         return -1
 
