@@ -6,11 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from forwarder.audit import files
-from forwarder.audit.auditd import Auditd
 from forwarder.audit.follow import Block, Follower
 from forwarder.audit.interface import Evidence
-from forwarder.audit.laurel import Laurel
-from forwarder.audit.lines import Lines
 from forwarder.positions import Positions, Progress
 
 
@@ -107,8 +104,15 @@ class Logs:
 
 
 def _reader(kind: str, tools: Collection[str], done: Collection[str]) -> Reader:
+    """Return the reader of a kind, imported only where there is such a log."""
     if kind == "auditd":
+        from forwarder.audit.auditd import Auditd  # noqa: PLC0415
+
         return Auditd(tools, done)
     if kind == "laurel":
+        from forwarder.audit.laurel import Laurel  # noqa: PLC0415
+
         return Laurel(tools, done)
+    from forwarder.audit.lines import Lines  # noqa: PLC0415
+
     return Lines(kind, tools, done)
