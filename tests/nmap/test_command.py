@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -11,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from conftest import need
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,6 @@ from forwarder.nmap.options import FLAGS, LONG, SHORT, VALUED, usual
 
 PAGE = Path(__file__).parents[2] / "docs" / "COMMANDS.md"
 SCRIPTS = Path("/usr/share/nmap/scripts")
-NMAP = shutil.which("nmap")
 
 
 def told(line: str) -> dict:
@@ -32,11 +31,9 @@ def told(line: str) -> dict:
 
 def real(*words: str) -> subprocess.CompletedProcess[str]:
     """Nmap itself, which only lists and resolves nothing."""
-    if NMAP is None:
-        assert not os.environ.get("CI"), "no nmap"
-        pytest.skip("no nmap on this machine")
+    nmap = need("nmap")
     with TemporaryDirectory() as place:  # options for outputs write there
-        return subprocess.run([NMAP, *words], capture_output=True, text=True, timeout=60, check=False, cwd=place)
+        return subprocess.run([nmap, *words], capture_output=True, text=True, timeout=60, check=False, cwd=place)
 
 
 @pytest.mark.parametrize(
