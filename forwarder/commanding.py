@@ -6,7 +6,6 @@ import grp
 import os
 import pwd
 from functools import lru_cache
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from forwarder.audit.interface import Execution
 from forwarder.ecs import commands
 from forwarder.ecs.audit import Command, clean
 from forwarder.ecs.context import Options, network_of
-from forwarder.ecs.networks import Networks
+from forwarder.ecs.networks import configured
 from forwarder.nmap import command, mask
 
 MOST_NETWORKS: Final = 100
@@ -58,12 +57,6 @@ def _networks(scan: dict[str, Any], look: Options) -> tuple[str, ...]:
     known = configured(look.networks)
     first = (target["gte"] for target in scan.get("target_range", [])[:MOST_NETWORKS])
     return tuple(dict.fromkeys(network_of(known, ip) for ip in first))
-
-
-@lru_cache(4)
-def configured(networks: tuple[str, ...]) -> Networks[str]:
-    """Return the configured networks for looking up."""
-    return Networks((ip_network(text), text) for text in networks)
 
 
 @lru_cache(256)

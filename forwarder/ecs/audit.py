@@ -11,7 +11,7 @@ from typing import Any, Final
 from forwarder.attribute.model import Answer, Known
 from forwarder.audit.interface import TOOLS, Execution, Finding, Output, User
 from forwarder.ecs import fit
-from forwarder.ecs.context import ECS_VERSION, Options
+from forwarder.ecs.context import Options, frame
 from forwarder.ecs.identity import EventId
 
 DATASET: Final = "nmap.audit"
@@ -96,8 +96,7 @@ def record(
     result["event"] |= _event(whole)
     result["host"] = _host(whole, look)
     result["process"] = _process(item, command, truncated)
-    users = _users(whole)
-    if user := users:
+    if user := _users(whole):
         result["user"] = user
     if whole.remote_ip:
         result["source"] = {"ip": whole.remote_ip}
@@ -179,21 +178,8 @@ def attribution(link: Link) -> dict[str, Any]:
 
 def _frame(look: Options, timestamp: str, identity: str, action: str) -> dict[str, Any]:
     """Return what every audit record has."""
-    return {
-        "@timestamp": timestamp,
-        "data_stream": {"dataset": DATASET, "namespace": look.namespace, "type": "logs"},
-        "ecs": {"version": ECS_VERSION},
-        "event": {
-            "action": action,
-            "category": ["process"],
-            "dataset": DATASET,
-            "id": identity,
-            "kind": "event",
-            "module": "nmap",
-            "provider": "nmap-forwarder",
-        },
-        "observer": {"name": look.observer} if look.observer else {},
-    }
+    observer = {"name": look.observer} if look.observer else {}
+    return frame(look, DATASET, timestamp, identity, "process", action=action) | {"observer": observer}
 
 
 def _action(whole: Execution, link: Link) -> str:

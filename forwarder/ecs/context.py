@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from orjson import Fragment, dumps
 
-from forwarder.ecs.networks import Networks, Owner, owners
+from forwarder.ecs.networks import Networks, Owner, configured, owners
 from forwarder.nmap.mask import NAMES
 from forwarder.nmap.survey import Document
 from forwarder.policy_settings import DEFAULTS
@@ -111,7 +111,7 @@ class Context:
             self.time = {"source": "scan-start", "value": facts["start"]}
         else:
             self.time = {"source": "file-mtime", "value": self.origin.mtime}
-        self._networks = Networks((ip_network(text), text) for text in options.networks)
+        self._networks = configured(options.networks)
         self._owners = owners(options.owners)
 
     def network(self, ip: str) -> str:
@@ -136,3 +136,30 @@ class Context:
 def network_of(known: Networks[str], ip: str) -> str:
     """Return the most specific configured network of an address, else its /24 or /64."""
     return known.of(ip) or str(ip_network(f"{ip}/{PREFIX[ip_address(ip).version]}", strict=False))
+
+
+def frame(look: Options, dataset: str, time: str, identity: str, category: str, **event: Any) -> dict[str, Any]:
+    """Return what every record that is made from something else than nmap's XML has.
+
+    Args:
+        look: what the configuration says about records.
+        dataset: with its `nmap.`.
+        time: RFC 3339.
+        identity: event.id.
+        category: event.category.
+        event: more members of `event`.
+    """
+    return {
+        "@timestamp": time,
+        "data_stream": {"dataset": dataset, "namespace": look.namespace, "type": "logs"},
+        "ecs": {"version": ECS_VERSION},
+        "event": {
+            "category": [category],
+            "dataset": dataset,
+            "id": identity,
+            "kind": "event",
+            "module": "nmap",
+            "provider": "nmap-forwarder",
+        }
+        | event,
+    }

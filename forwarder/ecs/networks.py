@@ -48,6 +48,12 @@ class Networks(Generic[T]):
         return None
 
 
+@cache
+def configured(networks: tuple[str, ...]) -> Networks[str]:
+    """Return `target.networks` for looking up."""
+    return Networks((ip_network(text), text) for text in networks)
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Who answers for a network."""

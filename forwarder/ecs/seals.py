@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from forwarder.archive.interface import Receipt
 from forwarder.ecs import fit
-from forwarder.ecs.context import ECS_VERSION, Options
+from forwarder.ecs.context import Options, frame
 from forwarder.ecs.identity import EventId
 from forwarder.ledger import Batch
 from forwarder.seal.canonical import encode
@@ -110,20 +110,5 @@ def verification(look: Options, verdict: dict[str, Any], sequence: int) -> Itera
 
 def _frame(look: Options, time: str, identity: str, action: str, kind: str, outcome: str = "success") -> dict[str, Any]:
     """Return what every seal record has."""
-    return {
-        "@timestamp": time,
-        "data_stream": {"dataset": DATASET, "namespace": look.namespace, "type": "logs"},
-        "ecs": {"version": ECS_VERSION},
-        "event": {
-            "action": action,
-            "category": ["configuration"],
-            "dataset": DATASET,
-            "id": identity,
-            "kind": "event",
-            "module": "nmap",
-            "outcome": outcome,
-            "provider": "nmap-forwarder",
-            "type": [kind],
-        },
-        "observer": {"name": look.observer},
-    }
+    event = {"action": action, "outcome": outcome, "type": [kind]}
+    return frame(look, DATASET, time, identity, "configuration", **event) | {"observer": {"name": look.observer}}
