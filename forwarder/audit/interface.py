@@ -9,7 +9,7 @@ from typing import Any, Final
 SOURCES: Final = ("run", "shim", "auditd", "laurel", "sudo", "sudo-io", "history")
 """Where evidence is from; `nmap.audit.source`."""
 STRONG: Final = frozenset({"run", "shim", "auditd", "laurel"})
-"""Sources that a user cannot write as they like, if enrolled by root: the kernel's own, and our spool's."""
+"""The kernel's own sources, and our wrapper's, in whose spool a user can write of nobody but himself."""
 TOOLS: Final = ("nmap", "ncat", "nping", "masscan", "zmap")
 """Programs whose executions may become records; nmap always does."""
 
@@ -104,7 +104,7 @@ class Execution:
 
     @property
     def strong(self) -> bool:
-        """Whether an ordinary user could not have written it; `nmap.audit.strength`."""
+        """Whether an ordinary user could not have written it, or only of himself; `nmap.audit.strength`."""
         return self.source in STRONG if self.trusted is None else self.trusted
 
     @property
