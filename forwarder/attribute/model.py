@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from forwarder.attribute.words import words
 from forwarder.audit.entry import CLAIMED_EFFECTIVE, CLAIMED_LOGIN, CLAIMED_SUDO
-from forwarder.audit.interface import Execution, Output, User, facts
+from forwarder.audit.interface import Execution, Output, Peer, User, facts
 from forwarder.nmap.command import outputs, parse
 
 SCHEME: Final = "nmap-forwarder/execution/v1"
@@ -211,7 +211,7 @@ def to_json(item: Known) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, User | Output):
+    if isinstance(value, User | Output | Peer):
         return {name: getattr(value, name) for name in value.__slots__}
     if isinstance(value, dict):
         return {name: _plain(member) for name, member in value.items()}
@@ -234,6 +234,8 @@ def from_json(values: dict[str, Any]) -> Execution:
     for name in ("login", "real", "effective"):
         if name in found:
             found[name] = User(**found[name])
+    if "peer" in found:
+        found["peer"] = Peer(**found["peer"])
     found["outputs"] = tuple(Output(**output) for output in found.get("outputs", ()))
     return Execution(**found)
 

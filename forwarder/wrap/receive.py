@@ -3,10 +3,10 @@
     python -I -S …/forwarder/wrap/receive.py DIRECTORY
 
 systemd starts it when somebody connects, with the listening socket as descriptor 3 (sd_listen_fds(3)); it ends when it
-was idle for a while. DIRECTORY is this user's alone. What forwarder/wrap/submit.py sends becomes `UID.ID.KIND.json`: a line with what the
-kernel says of the sender, then the entry as it was sent; and `UID.ID.xml`, nmap's result. The number comes from the
-kernel, so nobody can write, or be in the way, in another's name. Nothing is read into: whoever reads the directory
-judges.
+was idle for a while. DIRECTORY is this user's alone. What forwarder/wrap/submit.py sends becomes `UID.ID.KIND.json`, a
+line with what the kernel says of the sender and then the entry as it was sent, and `UID.ID.xml`, nmap's result. UID
+comes from the kernel, so nobody can write, or be in the way, in another's name. What an entry says is judged by whoever
+reads the directory (forwarder/spool.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Hands an entry of the spool to the receiver (forwarder/wrap/receive.py): from then on it is out of our reach.
 
-A message is a line of fixed length, `nmap-forwarder 1 KIND ID ENTRY RESULT` (kind `start` or `end`, filled up with a
-blank; both sizes in bytes, twelve digits), then the entry's JSON, then nmap's result. The answer is a line: `accepted` and the
-SHA-256 of the JSON when all of it is on disk, or `refused` and why.
+A message is a line of fixed length, `nmap-forwarder 1 KIND ID ENTRY RESULT` (the kind is `start` or `end`, filled up
+with blanks; both sizes are bytes, in twelve digits), then the entry's JSON, then nmap's result. The answer is a line:
+`accepted` and the SHA-256 of the JSON when all of it is on disk, or `refused` and why.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ ANSWER: Final = 512
 """Bytes of an answer at most."""
 PATIENCE: Final = 1.0
 """Seconds that a receiver may take for each step of a message; one that hangs costs the caller no more."""
+SLOWEST: Final = 16 << 20
+"""Bytes of a result that it may take another second for."""
 LARGEST_RESULT: Final = 64 << 20
 """Bytes of a result that is sent; a larger one stays in the drop box, and the entry has its hash."""
 
@@ -40,7 +42,7 @@ def submit(path: str, kind: str, identity: str, entry: bytes, result: str = "") 
     """
     source = os.open(result, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if result else -1
     try:
-        size = os.fstat(source).st_size if result else 0
+        size = sent = os.fstat(source).st_size if result else 0
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(path)
@@ -52,6 +54,7 @@ def submit(path: str, kind: str, identity: str, entry: bytes, result: str = "") 
                     raise RefusedError("the result was cut meanwhile")
                 connection.sendall(data)
                 size -= len(data)
+            connection.settimeout(PATIENCE + sent / SLOWEST)
             answer = connection.recv(ANSWER)
     finally:
         if result:
