@@ -33,7 +33,7 @@ class Entry:
 
     def __init__(self, directory: str, receiver: str = "") -> None:
         self.identity = os.urandom(16).hex()
-        self._receiver = receiver
+        self._receiver = receiver if receiver and os.access(receiver, os.W_OK) else ""
         self._sent = ""
         self.directory = os.path.realpath(directory)
         os.stat(self.directory)  # noqa: PTH116 - says why, if it is not there
