@@ -51,7 +51,7 @@ ACTION: Final = "spool-entry-refused"
 NO_END: Final = "end unknown"
 NO_RESULT: Final = "result in the spool refused"
 DIFFERENT: Final = "start and end of the entry differ"
-REPEATED: Final = ("source", "argv", "start", "cwd", "ppid", "wrapper_pid")
+REPEATED: Final = ("source", "argv", "start", "cwd", "ppid", "wrapper_pid", "policy_action")
 """Members that are the same at the start and at the end."""
 KINDS: Final = ("start.json", "end.json", "xml")
 
@@ -261,7 +261,10 @@ class _Spool:
             start = self._parse(identity, file)
         except (RefusedError, EntryError):
             return (DIFFERENT,)
-        return () if all(getattr(start, name) == getattr(end, name) for name in REPEATED) else (DIFFERENT,)
+        if all(getattr(start, name) == getattr(end, name) for name in REPEATED):
+            return ()
+        end.policy_action = start.policy_action  # what began is not refused at its end
+        return (DIFFERENT,)
 
     def _refuse(self, file: _File, why: str) -> Entry:
         name, found = file.name, file.status
