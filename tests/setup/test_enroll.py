@@ -411,6 +411,43 @@ def test_sudo_finds_the_shim_too_and_nobody_runs_twice(machine):
     assert entry == [0, ["nmap", "-sL", "-n", "192.0.2.7"], 0, "", True, True]
 
 
+RECEIVE = """
+mkdir -p /run/nmap-forwarder; socket=/run/nmap-forwarder/receive
+systemd-socket-activate -l $socket $(sed -n 's/^ExecStart=//p' /etc/systemd/system/nmap-forwarder-receive.service) 2>/dev/null &
+while ! test -S $socket; do sleep 0.1; done; chmod 666 $socket
+"""
+"""Starts the receiver as its unit does, when somebody connects."""
+
+
+@pytest.mark.integration
+def test_what_users_run_goes_where_they_cannot_reach_it(machine):
+    need("systemd-socket-activate")
+    done = machine(
+        RECEIVE
+        + """
+        as 20001 nmap -sL -n 192.0.2.7 >/dev/null
+        as 20002 nmap -sL -n -oX - 192.0.2.9 >/dev/null
+        as 20001 nmap --no-such-option >/dev/null 2>&1; echo code $?
+        find /var/spool/nmap-forwarder -maxdepth 1 -type f -printf 'boxed %f\n'
+        find /var/spool/nmap-forwarder/received -type f -printf 'received %U %m %f\n' | sed 's/[0-9a-f]*\\.\\([esx]\\)/ID.\\1/' | sort
+        as 20001 ls /var/spool/nmap-forwarder/received 2>&1 | grep -c denied
+        """
+        + READ
+        + "kill %1"
+    )
+    lines = done.stdout.splitlines()
+    assert "code 255" in lines
+    assert not [line for line in lines if line.startswith("boxed")]
+    ends = [f"received 0 600 {uid}.ID.{kind}" for uid in (20001, 20002) for kind in ("end.json", "start.json", "xml")]
+    assert sorted(set(ends)) == sorted({line for line in lines if line.startswith("received")})
+    entries = sorted(json.loads(line) for line in lines if line.startswith("["))
+    assert entries == [
+        [20001, ["nmap", "--no-such-option"], 255, "", False, True],
+        [20001, ["nmap", "-sL", "-n", "192.0.2.7"], 0, "", True, True],
+        [20002, ["nmap", "-sL", "-n", "-oX", "-", "192.0.2.9"], 0, "", True, True],
+    ]
+
+
 @pytest.mark.integration
 def test_the_shim_adds_less_than_100_ms(machine):
     """Judged by processor time, because the clock also counts what else this machine does."""
