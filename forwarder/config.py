@@ -441,6 +441,10 @@ class Settings(Mapping[str, Any]):
         config: the file that the user named, None for the usual one.
         environment: usually os.environ.
 
+    Attributes:
+        file: the configuration, which need not be there.
+        given: names of the keys that the command line gave.
+
     Raises:
         UsageError: a value is not what its key needs, a key is unknown, or the file cannot be read.
     """
@@ -452,6 +456,7 @@ class Settings(Mapping[str, Any]):
         self.file = Path(named) if named else default_config(environment)
         from_file = _read(self.file, required=bool(named))
         self._values: dict[str, Any] = {}
+        self.given = frozenset(key.name for key in KEYS if flags.get(key.attribute) is not None)
         for key in KEYS:
             self._values[key.name] = _value(key, flags, self.file, from_file, environment)
         self._values["state_dir"] = self["state_dir"] or default_state_dir(environment)

@@ -70,7 +70,7 @@ class Gatherer:
             OSError: the state directory cannot be written.
         """
         settings, ledger = self._settings, self._state.ledger
-        logs = Logs(settings["audit.sources"], settings["audit.tools"], ledger.positions, self._listener.said)
+        logs = Logs(settings["audit.sources"], settings["audit.tools"], ledger.positions, self._refuse)
         sightings = self._sightings(logs)
         while chunk := list(islice(sightings, AT_A_TIME)):
             progress = logs.progress()
@@ -80,6 +80,13 @@ class Gatherer:
                 self._batcher.seal()
         self._pending.progress = logs.progress()
         self._batcher.settle()
+
+    def _refuse(self, line: str) -> None:
+        """Take note of a log that cannot be read; of one that is only configured, it may come to be."""
+        if "audit.sources" in self._settings.given:
+            self._listener.reject(line, self._outcome)
+        else:
+            self._listener.said(line)
 
     def tidy(self) -> None:
         """Remove from the spool what is sealed; called when nothing is waiting to be."""

@@ -15,6 +15,7 @@ from conftest import Forwarder, scan
 from forwarder import gathering, outbox, spool
 from forwarder.audit.interface import Execution, Output, User, facts
 from forwarder.ecs.check import problems
+from forwarder.errors import Exit
 
 ARGV = ("nmap", "-sS", "-oX", "x", "10.0.0.0/16")
 START = 1700000000
@@ -386,6 +387,43 @@ def test_one_file_that_the_kernel_saw_being_asked_for_is_exact(audited, log):
     assert (record["nmap"]["attribution"]["confidence"]) == "exact"
     assert {"arguments", "output-path", "host", "time"} <= set(record["nmap"]["attribution"]["reason"])
     sound(audited)
+
+
+# --- logs that are not there ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("auditd:{}/none.log", "there is no such log"),
+        ("auditd:{}", "is a directory; name a log in it"),
+        ("auditd:{}/none*", "nothing matches this pattern"),
+        ("auditd:{}/fifo", "no regular file"),
+        ("sudo-io:{}/none", "there is no such log"),
+        ("sudo-io:{}/fifo", "is no directory"),
+    ],
+)
+def test_a_log_that_is_named_must_be_there_and_one_that_is_configured_may_come(forwarder, source, why):
+    forwarder.init()
+    os.mkfifo(forwarder.directory / "fifo")
+    source = source.format(forwarder.directory)
+    forwarder.flags["audit_sources"] = source
+    outcome = forwarder.forward()
+    assert outcome.exit_code == Exit.REJECTED
+    assert [line for line in outcome.rejected if why in line]
+    del forwarder.flags["audit_sources"]
+    forwarder.write("config.toml", f'[audit]\nsources = ["{source}"]\n')
+    forwarder.said.clear()
+    assert forwarder.forward().exit_code == Exit.OK
+    assert [line for line in forwarder.said if why in line]
+
+
+def test_a_directory_in_which_sudo_has_logged_nothing_yet_is_no_problem(forwarder):
+    forwarder.init()
+    (forwarder.directory / "io").mkdir()
+    forwarder.flags["audit_sources"] = f"sudo-io:{forwarder.directory}/io"
+    assert forwarder.forward().exit_code == Exit.OK
+    assert forwarder.said == []
 
 
 # --- crashes ------------------------------------------------------------------------------------------------

@@ -42,6 +42,22 @@ def logs_of(kind: str, pattern: str) -> list[str]:
     return [log for log in (f"{kind}:{base}" for base in sorted(bases)) if files_of(log)]
 
 
+def missing(kind: str, pattern: str) -> str:
+    """Return why a source means no log at all; empty for a directory of I/O logs in which there is none yet."""
+    path = os.path.expanduser(pattern)  # noqa: PTH111 - patterns are texts
+    if glob.has_magic(path):
+        return "" if kind == "sudo-io" and glob.glob(path) else "nothing matches this pattern"
+    try:
+        is_directory = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
+    except FileNotFoundError:
+        return "there is no such log"
+    except OSError as error:
+        return error.strerror or "cannot be read"
+    if kind == "sudo-io":
+        return "" if is_directory else "is no directory of sudo's I/O logs"
+    return f"is a directory; name a log in it, or {os.path.join(pattern, '*')}"  # noqa: PTH118
+
+
 def files_of(log: str) -> list[str]:
     """Return the files of a log that are there, oldest first."""
     kind, _, base = log.partition(":")

@@ -32,7 +32,7 @@ class Logs:
 
     How a pipeline uses it, so that a crash at any instant loses nothing and repeats nothing:
 
-        logs = Logs(settings["audit.sources"], settings["audit.tools"], ledger.positions, said)
+        logs = Logs(settings["audit.sources"], settings["audit.tools"], ledger.positions, refused)
         for evidence in logs:
             ...                                     # make its records, add them to the batch
             if the batch is full:
@@ -46,13 +46,13 @@ class Logs:
         sources: `audit.sources`: KIND:PATH or KIND:PATTERN.
         tools: `audit.tools`: names of the programs whose executions are wanted.
         positions: where earlier runs stopped.
-        said: takes a line about what cannot be read, or is worth a word.
+        refused: takes a line about a log that is not there, or cannot be read.
     """
 
     def __init__(
-        self, sources: Sequence[str], tools: Collection[str], positions: Positions, said: Callable[[str], object]
+        self, sources: Sequence[str], tools: Collection[str], positions: Positions, refused: Callable[[str], object]
     ) -> None:
-        self._sources, self._tools, self._positions, self._said = sources, tools, positions, said
+        self._sources, self._tools, self._positions, self._refused = sources, tools, positions, refused
         self._seen: set[str] = set()
         self._finished: list[Progress] = []
         self._current: tuple[Follower, Reader] | None = None
@@ -63,11 +63,11 @@ class Logs:
         for source in self._sources:
             kind, _, pattern = source.partition(":")
             found = set(files.logs_of(kind, pattern))
-            if not found:
-                self._said(f"{source}: there is no such log")
+            if not found and (why := files.missing(kind, pattern)):
+                self._refused(f"{source}: {why}")
             for log in sorted(found | {log for log in known if files.means(source, log)}):
                 if not log.isprintable():
-                    self._said(f"{log}: its path has odd characters: not read")
+                    self._refused(f"{log}: its path has odd characters: not read")
                 elif log not in self._seen:
                     self._seen.add(log)
                     yield from self._read(log)
@@ -88,7 +88,7 @@ class Logs:
     def _read(self, log: str) -> Iterator[Evidence]:
         kind = log.partition(":")[0]
         before = self._positions.of(log)
-        follower = Follower(log, lambda: files.files_of(log), before, self._said)
+        follower = Follower(log, lambda: files.files_of(log), before, self._refused)
         follower.open()
         yield from follower.findings
         reader = _reader(kind, self._tools, follower.done)
