@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -207,16 +208,18 @@ def test_what_journalctl_writes(tmp_path, form):
         pytest.skip("systemd-journal-remote, which makes journals, is not installed")
     (tmp_path / "in.export").write_bytes(
         export(
-            entry(1),
-            entry(2, MESSAGE=FIELDS["MESSAGE"] + b" \xff\n"),
-            entry(3, _EXE=b"/usr/bin/logger", MESSAGE=TRICK),
-            entry(4, _UID=b"0"),
+            entry(1, _PID=b"1"),
+            entry(2, _PID=b"2", MESSAGE=FIELDS["MESSAGE"] + b" \xff\n"),
+            entry(3, _PID=b"3", _EXE=b"/usr/bin/logger", MESSAGE=TRICK),
+            entry(4, _PID=b"4", _UID=b"0"),
         )
     )
     journal = tmp_path / "x.journal"
     subprocess.run([REMOTE, "-o", journal, tmp_path / "in.export"], check=True, capture_output=True)
     data = subprocess.run(["journalctl", "--file", journal, "-o", form], check=True, capture_output=True).stdout
-    one, two, three, four = read(data, private=True)
+    process = re.compile(rb'^_PID=(\d)$|"_PID":"(\d)"', re.MULTILINE)
+    found = {process.search(execution.raw).group(1, 2): execution for execution in read(data, private=True)}
+    one, two, three, four = (found[key] for key in sorted(found, key=str))  # in whatever order the journal has them
     assert [found.strong for found in (one, two, three, four)] == [False, False, False, True]
     assert two.argv[-1] == "\udcff\n"
     assert problems.NOT_SUDO in three.problems
