@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from forwarder import state
-from forwarder.config import BY_NAME, Settings
+from forwarder.config import Settings
+from forwarder.config.keys import BY_NAME
 from forwarder.errors import UsageError
 from forwarder.seal.note import NoteError, Verifier
 from forwarder.terminal import complain
