@@ -103,6 +103,11 @@ def known(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey) of a log; repeatable"
     )
+    checkpoints(parser)
+
+
+def checkpoints(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for checkpoints that somebody else kept."""
     parser.add_argument(
         "--checkpoint",
         action="append",
