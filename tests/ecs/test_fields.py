@@ -12,7 +12,7 @@ from orjson import Fragment
 
 from forwarder import commanding
 from forwarder.attribute.model import Answer, known
-from forwarder.audit.interface import Execution, Finding, Output, User
+from forwarder.audit.interface import Execution, Finding, Output, Peer, User
 from forwarder.config.policy import DEFAULTS, hours
 from forwarder.ecs import attribution, audit, fit, hosts, scans
 from forwarder.ecs import fields as table
@@ -132,6 +132,7 @@ SEEN = Execution(
     policy_action="flagged",
     policy_reasons=("ticket-missing",),
     problems=("arguments cut",),
+    peer=Peer(1000, 1000, 2289, MTIME, MTIME, 1000, 1000),
     log_path="/var/log/audit/audit.log",
     log_offset=1,
 )
