@@ -5,13 +5,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import crash
 import enrolled
 import pytest
 from conftest import need
@@ -228,33 +228,7 @@ def test_a_newer_version_replaces_what_an_older_one_made(root):
     assert snapshot(root) == before
 
 
-DEADLY = [(os, name) for name in ("fsync", "replace", "unlink", "mkdir", "rmdir", "symlink", "chmod")]
-
-
-def dies(step: int, action) -> bool:
-    """Do something in a process that kills itself before its step-th change; tell whether it did."""
-    if child := os.fork():
-        status = os.waitpid(child, 0)[1]
-        assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}
-        return bool(status)
-    left = [step]
-
-    def deadly(function):
-        def wrapped(*arguments, **options):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return wrapped
-
-    try:
-        for owner, name in DEADLY:
-            setattr(owner, name, deadly(getattr(owner, name)))
-        action()
-        os._exit(0)
-    finally:
-        os._exit(1)
+CHANGES = [(os, name) for name in ("fsync", "replace", "unlink", "mkdir", "rmdir", "symlink", "chmod")]
 
 
 @pytest.mark.parametrize("text", ["", "[seal]\nheartbeat_hours = 3\n"])
@@ -267,7 +241,7 @@ def test_killed_at_any_step_it_can_be_run_again_or_taken_back(root, text):
     installed = snapshot(root)
     run(root, "--undo")
     step = 1
-    while dies(step, lambda: run(root)):
+    while crash.dies(step, lambda: run(root), CHANGES):
         if step % 2:
             run(root)
             assert snapshot(root) == installed, step
@@ -276,7 +250,7 @@ def test_killed_at_any_step_it_can_be_run_again_or_taken_back(root, text):
         step += 1
     assert step > 30
     step = 1
-    while dies(step, lambda: run(root, "--undo")):
+    while crash.dies(step, lambda: run(root, "--undo"), CHANGES):
         run(root, "--undo")
         assert snapshot(root) == before, step
         run(root)
