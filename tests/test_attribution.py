@@ -143,6 +143,16 @@ def test_arguments_that_are_no_utf_8_stop_nothing(audited, log):
     sound(audited)
 
 
+def test_an_execution_of_which_no_argument_is_left_stops_nothing(audited, log):
+    audited.flags["audit_grace"] = 10**9
+    log.append(seen(argv=()))
+    assert audited.forward().executions == 1
+    with_ledger(audited, "UPDATE execution SET deadline = 1")
+    audited.forward()
+    assert audited.records("audit")[-1]["nmap"]["attribution"]["output"] == "discarded"
+    sound(audited)
+
+
 def test_late_evidence_adds_a_link_record(audited, log):
     now = int(time.time()) - 1100
     audited.forward(audited.write("a.xml", scan(1, start=now)))

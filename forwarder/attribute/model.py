@@ -251,9 +251,9 @@ def from_json(values: dict[str, Any]) -> Execution:
     """Return an execution from the members that `to_json`, or a spool entry, writes.
 
     Raises:
-        TypeError: a member is unknown or missing.
+        TypeError: a user or an output has members that are none.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"source": "", "identity": "", "argv": ()}  # of what is empty, nothing was written
     for member in fields(Execution):
         if member.name in values:
             value = values[member.name]
