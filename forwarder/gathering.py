@@ -14,7 +14,7 @@ from forwarder.attribute import merge
 from forwarder.attribute.model import WRAPPED, Known, known, outputs_of, seconds, short
 from forwarder.attributing import Attributor
 from forwarder.audit.entry import name_of
-from forwarder.audit.interface import Evidence, Execution, Finding
+from forwarder.audit.interface import Evidence, Execution, Finding, sound
 from forwarder.audit.logs import Logs
 from forwarder.ecs import audit
 from forwarder.ledger import Input
@@ -100,8 +100,9 @@ class Gatherer:
                 if entry.xml:
                     self.files.append(str(entry.xml))
                     self._attributor.spooled[str(entry.xml)] = entry.evidence.identity, str(entry.uid)
-                yield Sighting(_key(entry.evidence, entry.identity), entry.evidence)
-        for evidence in logs:
+                evidence = sound(entry.evidence)
+                yield Sighting(_key(evidence, entry.identity), evidence)
+        for evidence in map(sound, logs):
             yield Sighting(_key(evidence, evidence.identity), evidence)
 
     def _take(self, sightings: list[Sighting]) -> None:

@@ -143,6 +143,21 @@ def test_arguments_that_are_no_utf_8_stop_nothing(audited, log):
     sound(audited)
 
 
+HALF = "\ud800"
+"""Half of a character: JSON may have it, UTF-8 cannot."""
+
+
+def test_halves_of_characters_stop_nothing(forwarder, spooled, log):
+    forwarder.flags["audit_sources"] = "laurel:/x"
+    forwarder.init()
+    spooled("", reason=HALF, argv=("nmap", HALF, "\udcff"), host=HALF, outputs=(Output(HALF, "xml"),))
+    log.append(seen(source="laurel", identity=HALF, argv=("nmap", HALF), login=User("1000", HALF)))
+    assert forwarder.forward().executions == 2
+    assert forwarder.records("audit")[0]["event"]["reason"] == "\ufffd"
+    assert forwarder.forward().executions == 0
+    sound(forwarder)
+
+
 def test_an_execution_of_which_no_argument_is_left_stops_nothing(audited, log):
     audited.flags["audit_grace"] = 10**9
     log.append(seen(argv=()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, TypeVar
 
 SOURCES: Final = ("run", "shim", "auditd", "laurel", "sudo", "sudo-io", "history")
 """Where evidence is from; `nmap.audit.source`."""
@@ -12,6 +13,8 @@ STRONG: Final = frozenset({"run", "shim", "auditd", "laurel"})
 """The kernel's own sources, and our wrapper's, in whose spool a user can write of nobody but himself."""
 TOOLS: Final = ("nmap", "ncat", "nping", "masscan", "zmap")
 """Programs whose executions may become records; nmap always does."""
+HALVES: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""Halves of characters that stand for no byte (surrogateescape); JSON may tell of them, and nothing can write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,20 @@ class Finding:
 Evidence = Execution | Finding
 """What the readers of forwarder/audit yield, in the order of their logs."""
 Reader = Iterable[Evidence]
+
+
+T = TypeVar("T")
+
+
+def sound(value: T) -> T:
+    """Return evidence, or a part of it, in whose texts halves of characters are replaced by U+FFFD."""
+    if isinstance(value, str):
+        return value if value.isascii() else HALVES.sub("\ufffd", value)  # type: ignore[return-value]
+    if isinstance(value, tuple):
+        return tuple(map(sound, value))  # type: ignore[return-value]
+    if isinstance(value, Execution | Finding | User | Output):
+        return replace(value, **{member.name: sound(getattr(value, member.name)) for member in fields(value)})
+    return value
 
 
 def facts(execution: Execution) -> dict[str, Any]:
