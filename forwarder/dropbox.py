@@ -41,15 +41,29 @@ class RefusedError(Exception):
 
 
 def make(directory: Path) -> None:
-    """Make one, so that nobody else gets between.
+    """Make one, so that nobody else gets between; or make what one of an older version lacks.
 
     Raises:
+        UsageError: a user has made what should be only ours in it.
         OSError: as `os.mkdir` does.
     """
     directory.mkdir(mode=PRIVATE, exist_ok=True)
-    for name in OURS:
-        (directory / name).mkdir(mode=PRIVATE, exist_ok=True)
+    with ExitStack() as stack:
+        top = os.open(directory, DIRECTORY)
+        stack.callback(os.close, top)
+        for name in OURS:
+            _private(top, name, directory, stack)
     directory.chmod(MODE)
+
+
+def is_whole(directory: Path) -> bool:
+    """Tell whether one was made to its end."""
+    try:
+        inner = [(directory / name).lstat() for name in OURS]
+        mode = stat.S_IMODE(directory.stat().st_mode)
+    except OSError:
+        return False
+    return mode == MODE and all(stat.S_ISDIR(found.st_mode) and _is_ours(found) for found in inner)
 
 
 @contextmanager
@@ -97,9 +111,13 @@ def _private(top: int, name: str, directory: Path, stack: ExitStack) -> int:
         raise UsageError(f"{directory / name}: {error.strerror}", "remove it, it must be a directory of ours") from None
     stack.callback(os.close, descriptor)
     found = os.fstat(descriptor)
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if not _is_ours(found):
         raise UsageError(f"{directory / name}: others may get at it", "remove it, it is made anew")
     return descriptor
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
 
 
 def _lock(descriptor: int, directory: Path) -> None:

@@ -382,6 +382,22 @@ def test_a_spool_that_is_a_link_or_was_prepared_by_a_user_is_not_read(box, tmp_p
         box.read()
 
 
+def test_a_spool_of_an_older_version_gets_what_it_lacks_but_nothing_that_a_user_prepared(box, tmp_path):
+    (box.directory / "received").rmdir()
+    assert not dropbox.is_whole(box.directory)
+    box.user(ALICE, lambda: Path("received").mkdir())
+    assert not dropbox.is_whole(box.directory)
+    with pytest.raises(UsageError, match="others may get at it"):
+        dropbox.make(box.directory)
+    (box.directory / "received").rmdir()
+    box.user(ALICE, lambda: Path("received").symlink_to(tmp_path))
+    with pytest.raises(UsageError, match="received"):
+        dropbox.make(box.directory)
+    (box.directory / "received").unlink()
+    dropbox.make(box.directory)
+    assert dropbox.is_whole(box.directory)
+
+
 def test_two_processes_do_not_read_one_spool(box):
     box.put(ALICE, {f"{ID}.end.json": ended()})
     reading = spool.read(box.directory)

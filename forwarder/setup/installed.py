@@ -163,7 +163,7 @@ class Installed:
         self._say(f"made {path}" if item.kind != "text" else f"changed {path}")
 
     def _make_directory(self, item: Item, path: Path) -> None:
-        if path.is_dir() and (item.kind == "directory" or _is_whole(path)):
+        if path.is_dir() and (item.kind == "directory" or dropbox.is_whole(path)):
             return
         self.changed += 1
         if self._dry:
@@ -286,12 +286,6 @@ def _mark(path: Path) -> str:
     if stat.S_ISLNK(found.st_mode):
         return str(path.readlink())
     return sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(found.st_mode) else "neither file nor link"
-
-
-def _is_whole(path: Path) -> bool:
-    """Tell whether a spool was made to its end."""
-    inner = all((path / name).is_dir() for name in dropbox.OURS)
-    return inner and stat.S_IMODE(path.stat().st_mode) == dropbox.MODE
 
 
 def _rewrite(path: Path, text: str) -> None:

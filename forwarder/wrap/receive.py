@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from errno import EPERM
 from hashlib import sha256
 from threading import Lock, Thread
 from typing import Any, Final
@@ -64,11 +65,14 @@ class Receiver:
         directory: nobody else's.
 
     Raises:
-        OSError: it is not there.
+        OSError: it is not there, or others may get at it.
     """
 
     def __init__(self, directory: str) -> None:
-        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.fstat(self._directory)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise PermissionError(EPERM, "others may get at it", directory)
         self._open: Counter[int] = Counter()
         self._lock = Lock()
 

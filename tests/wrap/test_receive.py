@@ -305,6 +305,19 @@ def test_a_result_that_is_a_link_is_not_sent(running, tmp_path):
     assert Path(secret).exists()
 
 
+def test_a_directory_that_others_may_get_at_is_not_written_to(tmp_path):
+    place, link = tmp_path / "place", tmp_path / "link"
+    place.mkdir()
+    link.symlink_to(place)
+    for path in (place, link):
+        with pytest.raises(OSError, match=r"others may get at it|symbolic|Not a directory"):
+            receive.Receiver(str(path))
+    os.chown(place, ALICE, ALICE)
+    place.chmod(0o700)
+    with pytest.raises(PermissionError):
+        receive.Receiver(str(place))
+
+
 def test_it_ends_when_it_is_idle(running):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(running.path) + "2")
