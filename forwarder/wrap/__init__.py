@@ -9,7 +9,7 @@ import os
 
 SPOOL = "/var/spool/nmap-forwarder"
 """Where the shim's entries go, whatever the configuration says; `enroll` makes it."""
-SOCKET = "/run/nmap-forwarder/receive"
+SOCKET = "/run/nmap-forwarder.socket"
 """Where entries are sent to before that, so that their owners cannot reach them; systemd makes it."""
 CONFIG = "/etc/nmap-forwarder/config.toml"
 """What the shim's policy is read from; nothing that a user could set."""

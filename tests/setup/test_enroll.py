@@ -386,7 +386,7 @@ def test_sudo_finds_the_shim_too_and_nobody_runs_twice(machine):
 
 
 RECEIVE = """
-mkdir -p /run/nmap-forwarder; socket=/run/nmap-forwarder/receive
+socket=$(sed -n 's/^ListenStream=//p' /etc/systemd/system/nmap-forwarder-receive.socket)
 systemd-socket-activate -l $socket $(sed -n 's/^ExecStart=//p' /etc/systemd/system/nmap-forwarder-receive.service) 2>/dev/null &
 while ! test -S $socket; do sleep 0.1; done; chmod 666 $socket
 """
