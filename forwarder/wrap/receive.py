@@ -42,7 +42,7 @@ TIME: Final = 10.0
 """Seconds that a message may take, and one more for each SLOWEST bytes of it."""
 SLOWEST: Final = 4 << 20
 MOST_CONNECTIONS: Final = 128
-MOST_OF_ONE: Final = 8
+MOST_OF_ONE: Final = 16
 """Connections at one time, of all users and of one."""
 MOST_FILES: Final = 5000
 MOST_BYTES: Final = 1 << 30
