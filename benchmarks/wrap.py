@@ -1,4 +1,4 @@
-"""What the wrapper adds to a call of nmap: the shim's path without and with a policy, and `nmap-forwarder run`.
+"""What the wrapper adds to a call of nmap: the shim without more, with a receiver or a policy, `nmap-forwarder run`.
 
 Each is called in turn, so that other load on the machine meets all of them alike; medians of wall and CPU time.
 
@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+
+from forwarder import dropbox
+from forwarder.wrap.receive import Receiver
 
 ROOT = Path(__file__).resolve().parents[1]
 CALL = """
 import sys
 sys.path.insert(0, {root!r})
 from forwarder.wrap import main
-sys.exit(main({nmap!r}, ["nmap", *sys.argv[1:]], spool={spool!r}, config={config!r}))
+sys.exit(main({nmap!r}, ["nmap", *sys.argv[1:]], spool={spool!r}, receiver={receiver!r}, config={config!r}))
 """
 POLICY = '[policy]\nrequire_ticket = "flag"\nscopes = ["127.0.0.0/8"]\nforbid = ["script:exploit"]\n'
 KINDS = {
@@ -43,20 +50,31 @@ def measure(command: list[str], environment: dict[str, str]) -> tuple[float, flo
 def commands(directory: Path, python: str, nmap: str) -> dict[str, list[str]]:
     """Return what is compared, by name."""
     spool, policy = directory / "spool", directory / "policy.toml"
-    spool.mkdir()
     policy.write_text(POLICY)
 
-    def through(config: str) -> list[str]:
-        code = CALL.format(root=str(ROOT), nmap=nmap, spool=str(spool), config=config)
+    def through(config: str, receiver: str = "") -> list[str]:
+        code = CALL.format(root=str(ROOT), nmap=nmap, spool=str(spool), receiver=receiver, config=config)
         return [python, "-I", "-S", "-c", code]
 
     return {
         "nmap itself": [nmap],
         "Python that does nothing": [python, "-I", "-S", "-c", "pass"],
         "shim": through(""),
+        "shim, with a receiver": through("", str(directory / "socket")),
         "shim, with a policy": through(str(policy)),
         "nmap-forwarder run, and forwarding": [sys.executable, "-m", "forwarder", "run", "--", "nmap"],
     }
+
+
+@contextmanager
+def receiving(spool: Path, path: Path) -> Iterator[None]:
+    """Have entries be received."""
+    dropbox.make(spool)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        Thread(target=Receiver(str(spool / "received")).serve, args=(listener,), daemon=True).start()
+        yield
 
 
 def main() -> None:
@@ -74,9 +92,10 @@ def main() -> None:
             }
             found: dict[str, list[tuple[float, float]]] = {}
             compared = commands(directory, python, nmap)
-            for _ in range(calls):
-                for name, command in compared.items():
-                    found.setdefault(name, []).append(measure([*command, *args], environment))
+            with receiving(directory / "spool", directory / "socket"):
+                for _ in range(calls):
+                    for name, command in compared.items():
+                        found.setdefault(name, []).append(measure([*command, *args], environment))
         base = statistics.median(wall for wall, _ in found["nmap itself"])
         print(f"nmap {title}, medians of {calls} calls")
         for name, times in found.items():

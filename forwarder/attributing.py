@@ -9,7 +9,7 @@ from typing import Final
 
 from forwarder import commanding
 from forwarder.attribute import match
-from forwarder.attribute.model import Answer, Claim, Known, Subject, seconds
+from forwarder.attribute.model import REFUSED, Answer, Claim, Known, Subject, seconds
 from forwarder.batcher import Batcher
 from forwarder.config import Settings
 from forwarder.ecs import attribution, audit
@@ -41,8 +41,8 @@ class Attributor:
     def __init__(self, state: State, settings: Settings, batcher: Batcher) -> None:
         self.settings, self.batcher = settings, batcher
         self.look = options(settings)
-        self.spooled: dict[str, str] = {}
-        """Result in the spool → id of its entry."""
+        self.spooled: dict[str, tuple[str, str]] = {}
+        """Result in the spool → id of its entry, and number of the user whose it is."""
         self.configured = bool(settings["audit.sources"] or settings["audit.spool"])
         self._ledger, self._pending = state.ledger, batcher.pending
         self._now, self._grace = time.time(), settings["audit.grace"]
@@ -76,7 +76,8 @@ class Attributor:
         self._apply(answers)
 
     def _named(self, subject: Subject) -> Subject:
-        return replace(subject, spool_id=self.spooled.get(subject.path, ""))
+        identity, uid = self.spooled.get(subject.path, ("", ""))
+        return replace(subject, spool_id=identity, spool_uid=uid)
 
     def _deadline(self, subject: Subject) -> float:
         """Return until when evidence is waited for; a scan from the future waits no longer than one of now."""
@@ -161,11 +162,11 @@ class Attributor:
 
     def record(self, run: Known, identity: str, sources: Sequence[Input] = ()) -> None:
         """Add the record of an execution that new evidence tells of."""
-        if not run.record_id:
+        ran = run.whole.policy_action != REFUSED and run.whole.tool in match.TOOLS
+        if not run.record_id or (ran and run.output == "none"):
             done = seconds(run.whole.end or run.whole.start) or self._now
             run.deadline = min(done, self._now) + self._grace
-            if run.whole.policy_action == "refused" or run.whole.tool not in match.TOOLS:
-                run.output = "none"
+            run.output = OPEN if ran else "none"
         self._say(run, identity, Answer(), sources)
 
     def _meet(self, entity_id: str, claim: Claim, *, makes: bool) -> None:

@@ -2,7 +2,8 @@
 
 Ordinary users may make files in it (root:root 1733), and nobody but us can list it. Files are moved into `taken`,
 which only we may enter: from then on their owners can neither change nor remove them by name, nor turn their paths into
-links.
+links. In `received`, likewise ours alone, is what the receiver (forwarder/wrap/receive.py) wrote there: it was out of
+their reach from the start.
 Every access is by a directory's descriptor and a name, and follows no link.
 """
 
@@ -13,17 +14,21 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from forwarder import durable
 from forwarder.errors import TemporaryError, UsageError
 
 TAKEN: Final = "taken"
 """Directory in it of what was taken from users, until it is sealed."""
+RECEIVED: Final = "received"
+"""Directory in it that the receiver writes to; `received/NAME` is a file in it."""
 REFUSED: Final = "refused"
 """Directory in it of what could not be deleted: directories with something in them."""
+OURS: Final = (TAKEN, RECEIVED, REFUSED)
 PRIVATE: Final = 0o700
 MODE: Final = 0o1733
 """Everybody may make files, nobody but the owner may list them, nobody may touch another's."""
@@ -42,7 +47,7 @@ def make(directory: Path) -> None:
         OSError: as `os.mkdir` does.
     """
     directory.mkdir(mode=PRIVATE, exist_ok=True)
-    for name in (TAKEN, REFUSED):
+    for name in OURS:
         (directory / name).mkdir(mode=PRIVATE, exist_ok=True)
     directory.chmod(MODE)
 
@@ -70,28 +75,29 @@ def opened(directory: Path, *, lock: bool = True) -> Iterator[DropBox | None]:
         if os.fstat(top).st_uid != os.geteuid():
             yield None
             return
-        taken = _private(top, TAKEN, directory)
-        try:
+        with ExitStack() as stack:
+            taken, received = (_private(top, name, directory, stack) for name in (TAKEN, RECEIVED))
             if lock:
                 _lock(taken, directory)
-            yield DropBox(directory, top, taken)
-        finally:
-            os.close(taken)
+            yield DropBox(directory, top, taken, received)
     finally:
         os.close(top)
 
 
-def _private(top: int, name: str, directory: Path) -> int:
-    """Return a descriptor of a directory in it that nobody else may enter; it is made if it is missing."""
+def _private(top: int, name: str, directory: Path, stack: ExitStack) -> int:
+    """Return a descriptor of a directory in it that nobody else may enter; it is made if it is missing.
+
+    It is closed with the stack.
+    """
     with suppress(FileExistsError):
         os.mkdir(name, PRIVATE, dir_fd=top)
     try:
         descriptor = os.open(name, DIRECTORY, dir_fd=top)
     except OSError as error:
         raise UsageError(f"{directory / name}: {error.strerror}", "remove it, it must be a directory of ours") from None
+    stack.callback(os.close, descriptor)
     found = os.fstat(descriptor)
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        os.close(descriptor)
         raise UsageError(f"{directory / name}: others may get at it", "remove it, it is made anew")
     return descriptor
 
@@ -104,26 +110,47 @@ def _lock(descriptor: int, directory: Path) -> None:
 
 
 class DropBox:
-    """An open one. Names are always of files directly in it, or in `taken`."""
+    """An open one. Names are of files directly in it, or in `taken`; or `received/NAME`."""
 
-    def __init__(self, directory: Path, top: int, taken: int) -> None:
+    def __init__(self, directory: Path, top: int, taken: int, received: int) -> None:
         self.directory = directory
         self._top = top
         self._taken = taken
+        self._received = received
 
     def names(self, most: int) -> list[str]:
         """Return the names of what was taken and of what is new, each at most as many."""
         found: dict[str, None] = {}
-        for descriptor, ours in ((self._taken, set[str]()), (self._top, {TAKEN, REFUSED})):
+        for descriptor, ours in ((self._taken, ()), (self._top, OURS)):
             with os.scandir(descriptor) as entries:
                 found |= dict.fromkeys(entry.name for entry in islice(entries, most) if entry.name not in ours)
         return sorted(found)
 
+    def received(self, most: int, abandoned: float) -> list[str]:
+        """Return the names of what was received, at most as many.
+
+        What a killed receiver left half written goes, if it was not changed since a time (in seconds since 1970).
+        """
+        found = []
+        with os.scandir(self._received) as entries:
+            for entry in islice(entries, most):
+                if not entry.name.endswith(durable.PART):
+                    found.append(f"{RECEIVED}/{entry.name}")
+                elif entry.stat(follow_symlinks=False).st_ctime < abandoned:
+                    os.unlink(entry.name, dir_fd=self._received)
+        return sorted(found)
+
+    def _kept(self, name: str) -> tuple[int, str]:
+        """Return the directory of ours that a file is in, and its name there."""
+        directory, _, below = name.rpartition("/")
+        return (self._received, below) if directory == RECEIVED else (self._taken, name)
+
     def status(self, name: str) -> os.stat_result | None:
         """Return what is known of a file itself, None if it is not there."""
-        for descriptor in (self._taken, self._top):
+        kept, below = self._kept(name)
+        for descriptor in (kept,) if below != name else (kept, self._top):
             with suppress(FileNotFoundError):
-                return os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                return os.stat(below, dir_fd=descriptor, follow_symlinks=False)
         return None
 
     def take(self, name: str) -> os.stat_result | None:
@@ -132,8 +159,9 @@ class DropBox:
         Returns:
             What is known of the file that is taken now.
         """
+        kept, below = self._kept(name)
         with suppress(FileNotFoundError):
-            return os.stat(name, dir_fd=self._taken, follow_symlinks=False)
+            return os.stat(below, dir_fd=kept, follow_symlinks=False)
         try:
             os.rename(name, name, src_dir_fd=self._top, dst_dir_fd=self._taken)
         except FileNotFoundError:
@@ -142,7 +170,7 @@ class DropBox:
 
     def path(self, name: str) -> Path:
         """Return where a file is that was taken."""
-        return self.directory / TAKEN / name
+        return self.directory / (name if name.startswith(f"{RECEIVED}/") else f"{TAKEN}/{name}")
 
     def content(self, name: str, limit: int) -> bytes:
         """Return what is in a file that was taken.
@@ -150,9 +178,10 @@ class DropBox:
         Raises:
             RefusedError: it is no file that the wrapper could have written, or larger than the limit in bytes.
         """
+        kept, below = self._kept(name)
         try:
-            check(os.stat(name, dir_fd=self._taken, follow_symlinks=False))
-            descriptor = os.open(name, FILE, dir_fd=self._taken)
+            check(os.stat(below, dir_fd=kept, follow_symlinks=False))
+            descriptor = os.open(below, FILE, dir_fd=kept)
         except OSError as error:
             raise RefusedError(f"it cannot be opened: {error.strerror}") from None
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
@@ -167,21 +196,23 @@ class DropBox:
         Raises:
             OSError: the disk does not let us.
         """
+        kept, below = self._kept(name)
         try:
-            os.unlink(name, dir_fd=self._taken)
+            os.unlink(below, dir_fd=kept)
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):
             try:
-                os.rmdir(name, dir_fd=self._taken)
+                os.rmdir(below, dir_fd=kept)
             except OSError:  # whatever a user has nested in it is not worth walking through
-                aside = _private(self._top, REFUSED, self.directory)
-                os.rename(name, f"{time.time_ns()}", src_dir_fd=self._taken, dst_dir_fd=aside)
-                os.close(aside)
+                with ExitStack() as stack:
+                    aside = _private(self._top, REFUSED, self.directory, stack)
+                    os.rename(below, f"{time.time_ns()}", src_dir_fd=kept, dst_dir_fd=aside)
 
     def sync(self) -> None:
         """Make removals durable."""
         os.fsync(self._taken)
+        os.fsync(self._received)
 
 
 def check(found: os.stat_result) -> None:

@@ -92,7 +92,7 @@ class Gatherer:
                 self._names += entry.names
                 if entry.xml:
                     self.files.append(str(entry.xml))
-                    self._attributor.spooled[str(entry.xml)] = entry.evidence.identity
+                    self._attributor.spooled[str(entry.xml)] = entry.evidence.identity, str(entry.uid)
                 yield Sighting(_key(entry.evidence, entry.identity), entry.evidence)
         for evidence in logs:
             yield Sighting(_key(evidence, evidence.identity), evidence)
@@ -148,7 +148,13 @@ class Gatherer:
             near += [item for item in self._pending.runs("", first, last) if item.whole.pid == part.pid]
         if part.source in WRAPPED:
             near += self._pending.proven(part.identity)
-        return merge.find(part, near) or self._pending.execution(new.entity_id) or new
+        if found := merge.find(part, near):
+            return found
+        before = self._pending.execution(new.entity_id)
+        if before and all(merge.strangers(part, other) for other in before.parts):  # one of them lies
+            new = known(part, apart=True)
+            before = self._pending.execution(new.entity_id)
+        return before or new
 
     def _record(self, entry: Changed) -> None:
         item, attributor = entry.item, self._attributor

@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_network
 from typing import Any, Final
 
+from forwarder.config.policy import DEFAULTS, Span, zone
 from forwarder.nmap import nse, targets
 from forwarder.nmap.command import Command, facts, scripts_wanted
 from forwarder.nmap.options import usual
 from forwarder.nmap.risk import CLASSES
-from forwarder.policy_settings import DEFAULTS, Span, zone
 
 ACTIONS: Final = ("allowed", "flagged", "refused")
 LEVELS: Final = {"none": "allowed", "flag": "flagged", "refuse": "refused"}

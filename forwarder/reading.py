@@ -12,6 +12,7 @@ from typing import Final
 from forwarder.attribute.model import Subject, seconds
 from forwarder.attribute.words import written
 from forwarder.config import Settings
+from forwarder.config.policy import DEFAULTS
 from forwarder.ecs import changes, scans
 from forwarder.ecs.context import Attributed, Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
@@ -24,7 +25,6 @@ from forwarder.nmap.command import asked
 from forwarder.nmap.reader import VERSION, Reader
 from forwarder.nmap.survey import Document, Survey
 from forwarder.nmap.targets import Range
-from forwarder.policy_settings import DEFAULTS
 
 CHUNK: Final = 1 << 20
 MAX_NOTES: Final = 20

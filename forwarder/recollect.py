@@ -14,7 +14,7 @@ from forwarder.archive import records
 from forwarder.archive.interface import Archive
 from forwarder.attribute.model import Answer, Claim, Known, Subject, seconds
 from forwarder.attribute.words import written
-from forwarder.audit.interface import Execution, Output, User
+from forwarder.audit.interface import Execution, Output, Peer, User
 from forwarder.ecs import attribution, audit
 from forwarder.executions import OPEN
 from forwarder.ledger import Ledger
@@ -95,6 +95,7 @@ def _part(record: dict[str, Any], source: str) -> Execution:
         real=login,
         effective=User(**user.get("effective", {})),
         sudo_user=seen.get("sudo", {}).get("user", ""),
+        peer=_peer(seen["peer"]) if "peer" in seen else None,
         exit_code=process.get("exit_code"),
         signal=seen.get("signal", ""),
         reason=event.get("reason", ""),
@@ -104,6 +105,11 @@ def _part(record: dict[str, Any], source: str) -> Execution:
         log_path=seen.get("log", {}).get("path", ""),
         log_offset=seen.get("log", {}).get("offset", -1),
     )
+
+
+def _peer(found: dict[str, Any]) -> Peer:
+    login, pid = int(found.get("login", -1)), found.get("pid", 0)
+    return Peer(int(found["uid"]), -1, pid, found["received"], found.get("started", ""), login=login)
 
 
 def _output(found: dict[str, Any]) -> Output:

@@ -1,11 +1,13 @@
-"""The spool that the wrapper writes to for every user, and only the service reads: a drop box full of hostile files.
+"""The spool that the wrapper writes to for every user, and only the service reads: what was received, and a drop box.
 
-Ordinary users may make files in the directory (root:root 1733), and nobody but the service can list it. What is
-complete is moved at once into `taken`, which only the service may enter: from then on its owner can neither change nor
-remove it by name, and no path that we hand on can be turned into a link. It stays there until what was made of it is
+What the receiver took stands in `received`, out of its owner's reach. Where there was none, users put files into the
+directory themselves (root:root 1733; nobody but the service can list it): hostile files. What is complete is moved
+at once into `taken`, which only the service may enter: from then on its owner can neither change nor
+remove it by name, and no path that we hand on can be turned into a link. All of it stays until what was made of it is
 sealed and the caller calls `remove`; a run after one that was killed finds it again.
 
-An entry's owner is who the file system says. Whatever else an entry tells, he could have written as he likes.
+An entry's owner is who the kernel, or the file system, says. Whatever else an entry tells, he could have written as he
+likes.
 """
 
 from __future__ import annotations
@@ -13,28 +15,32 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from forwarder import dropbox
-from forwarder.audit.entry import EntryError, name_of, parse
+from forwarder.audit.entry import EntryError, name_of, parse, received
 from forwarder.audit.interface import Execution, Finding
-from forwarder.dropbox import DropBox, RefusedError, make
+from forwarder.dropbox import RECEIVED, DropBox, RefusedError, make
 from forwarder.intake import Writers
 from forwarder.seal.manifest import timestamp
 
 __all__ = ["Entry", "make", "read", "remove"]
 
 NAME: Final = re.compile(r"([0-9a-f]{32})\.(start\.json|end\.json|xml)(\.part)?", re.ASCII)
+NAME_RECEIVED: Final = re.compile(RECEIVED + r"/([0-9]{1,10})\.([0-9a-f]{32})\.(start\.json|end\.json|xml)", re.ASCII)
 MOST_NAMES: Final = 200_000
 """Files of one run; the others are for the next."""
 LARGEST_JSON: Final = 16 << 20
 """Bytes: of a command line as long as Linux takes, with every byte escaped. How large a result may be, intake knows."""
+LARGEST_LINE: Final = 4096
+"""Bytes of what the receiver writes before an entry."""
 SETTLE: Final = 60.0
 """Seconds that an entry whose process is gone must have been left alone before it is read without its end."""
 ABANDONED: Final = 3600.0
@@ -45,10 +51,23 @@ ACTION: Final = "spool-entry-refused"
 NO_END: Final = "end unknown"
 NO_RESULT: Final = "result in the spool refused"
 DIFFERENT: Final = "start and end of the entry differ"
-REPEATED: Final = ("source", "argv", "start", "cwd", "ppid")
+REPEATED: Final = ("source", "argv", "start", "cwd", "ppid", "wrapper_pid", "policy_action")
 """Members that are the same at the start and at the end."""
-Names = dict[str, os.stat_result]
-"""Files of an entry by what follows its id and a dot."""
+KINDS: Final = ("start.json", "end.json", "xml")
+
+
+class _File(NamedTuple):
+    """One file of an entry."""
+
+    name: str
+    """As the drop box knows it."""
+    status: os.stat_result
+    owner: int
+    """Number of the user whose it is."""
+
+
+Files = dict[str, _File]
+"""Those of an entry by kind: `end.json`; `end.json.part` is not finished, `end.json.twice` was received as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +76,15 @@ class Entry:
 
     identity: str
     """What it is known by, of all entries: `<id>.end`, or `<id>.start` where there is no end (that may come later); of
-    what was refused `refused-<hash>`. The same at every reading."""
+    what was received, `<uid>.` is before it; of what was refused it is `refused-<hash>`. The same at every reading."""
     evidence: Execution | Finding
-    """With the JSON as it was as `raw`. Several entries of one execution have the same `Execution.identity`, its id."""
+    """With the JSON as it was as `raw`, and before it the receiver's line. Several entries of one execution have the
+    same `Execution.identity`: its id, or `<uid>.<id>`."""
     xml: Path | None = None
     """nmap's result: a regular file of the same owner, where nobody but the service can replace it. He may still have
     it open for writing; what counts is what was read."""
     uid: int = -1
-    """Owner of the files."""
+    """Whose it is."""
     names: tuple[str, ...] = field(default=())
     """What to `remove` once the evidence, and the result's, are sealed."""
 
@@ -112,102 +132,148 @@ class _Spool:
     def entries(self) -> Iterator[Entry]:
         """Yield what is complete."""
         groups: dict[str, None] = {}
+        senders: defaultdict[str, set[int]] = defaultdict(set)
         for name in self._box.names(MOST_NAMES):
             if match := NAME.fullmatch(name):
                 groups[match[1]] = None
             else:
                 yield from self._foreign(name)
-        for identity in groups:
-            yield from self._entry(identity)
+        for name in self._box.received(MOST_NAMES, self._now - ABANDONED):
+            if match := NAME_RECEIVED.fullmatch(name):
+                senders[match[2]].add(int(match[1]))
+        for identity in dict.fromkeys((*groups, *senders)):
+            for uid in sorted(senders[identity]):
+                yield from self._entry(identity, f"{uid}.{identity}", self._look_received(identity, uid))
+            yield from self._entry(identity, identity, self._look(identity, senders[identity]))
 
     def _foreign(self, name: str) -> Iterator[Entry]:
         """Refuse what is no part of any entry."""
         if found := self._box.take(name):
-            yield self._refuse(name, found, "a name that no entry has")
+            yield self._refuse(_File(name, found, found.st_uid), "a name that no entry has")
 
-    def _entry(self, identity: str) -> Iterator[Entry]:
-        files = self._look(identity)
-        self._take_all(identity, files, "start.json", "end.json")
+    def _entry(self, identity: str, known: str, files: Files) -> Iterator[Entry]:
+        """Yield what is complete of an entry.
+
+        Args:
+            identity: its id.
+            known: what its execution is known by.
+            files: all that there is of it.
+        """
+        self._take_all(files, "start.json", "end.json")
         if not files.keys() & {"start.json", "end.json"}:
-            yield from self._orphans(identity, files)
+            yield from self._orphans(files)
             return
-        owner = files["start.json" if "start.json" in files else "end.json"].st_uid
-        if "end.json" not in files and self._may_run(identity, files, owner):
+        owner = files["start.json" if "start.json" in files else "end.json"].owner
+        if "end.json" not in files and self._may_run(identity, files):
             return
-        self._take_all(identity, files, *files)
-        for kind in [kind for kind, found in files.items() if found.st_uid != owner]:
-            yield self._refuse(f"{identity}.{kind}", files.pop(kind), "written by another user than the entry")
-        yield from self._read(identity, files, owner)
+        self._take_all(files, *files)
+        for kind in [kind for kind, found in files.items() if found.owner != owner]:
+            yield self._refuse(files.pop(kind), "written by another user than the entry")
+        yield from self._read(identity, known, files, owner)
 
-    def _look(self, identity: str) -> Names:
+    def _look(self, identity: str, others: set[int]) -> Files:
+        """Return what is in the drop box of an entry, but for the files of others."""
         found = {}
-        for kind in ("start.json", "end.json", "xml"):
+        for kind in KINDS:
             for suffix in ("", ".part"):
-                if (status := self._box.status(f"{identity}.{kind}{suffix}")) is not None:
-                    found[kind + suffix] = status
+                name = f"{identity}.{kind}{suffix}"
+                if (status := self._box.status(name)) is not None and status.st_uid not in others:
+                    found[kind + suffix] = _File(name, status, status.st_uid)
         return found
 
-    def _take_all(self, identity: str, files: Names, *kinds: str) -> None:
+    def _look_received(self, identity: str, uid: int) -> Files:
+        """Return what was received of a user's entry, and what he put into the drop box of it."""
+        found = {kind: file for kind, file in self._look(identity, set()).items() if file.owner == uid}
+        for kind in KINDS:
+            name = f"{RECEIVED}/{uid}.{identity}.{kind}"
+            if (status := self._box.status(name)) is not None:
+                if kind in found:
+                    found[f"{kind}.twice"] = found[kind]
+                found[kind] = _File(name, status, uid)
+        return found
+
+    def _take_all(self, files: Files, *kinds: str) -> None:
         for kind in kinds:
-            if kind in files and (found := self._box.take(f"{identity}.{kind}")):
-                files[kind] = found
+            if kind in files and (status := self._box.take(files[kind].name)):
+                received = files[kind].name.startswith(RECEIVED)
+                files[kind] = files[kind]._replace(
+                    status=status, owner=files[kind].owner if received else status.st_uid
+                )
             else:
                 files.pop(kind, None)
 
-    def _may_run(self, identity: str, files: Names, owner: int) -> bool:
+    def _parse(self, identity: str, file: _File) -> Execution:
+        """Return what a file of an entry says.
+
+        Raises:
+            RefusedError: the file is none that the wrapper could have written.
+            EntryError: it is no entry.
+        """
+        if not file.name.startswith(RECEIVED):
+            return parse(self._box.content(file.name, LARGEST_JSON), identity, file.owner)
+        content = self._box.content(file.name, LARGEST_JSON + LARGEST_LINE)
+        peer, entry = received(content, file.owner)
+        return replace(parse(entry, identity, file.owner, peer), raw=content)
+
+    def _may_run(self, identity: str, files: Files) -> bool:
         """Tell whether an entry without an end may still get one."""
         try:
-            said = parse(self._box.content(f"{identity}.start.json", LARGEST_JSON), identity, owner)
+            said = self._parse(identity, files["start.json"])
         except (RefusedError, EntryError):
             return False
-        if alive(said.wrapper_pid, said.start) or any(self._writers(found) for found in files.values()):
+        if alive(said.wrapper_pid, said.start) or any(self._writers(found.status) for found in files.values()):
             return True
-        return self._now - max(found.st_ctime for found in files.values()) < SETTLE
+        return self._now - max(found.status.st_ctime for found in files.values()) < SETTLE
 
-    def _orphans(self, identity: str, files: Names) -> Iterator[Entry]:
+    def _orphans(self, files: Files) -> Iterator[Entry]:
         """Refuse what nobody will finish."""
-        for kind, found in files.items():
-            if self._now - found.st_ctime >= ABANDONED and self._box.take(f"{identity}.{kind}"):
-                yield self._refuse(f"{identity}.{kind}", found, "never finished, and no entry is with it")
+        for file in files.values():
+            if self._now - file.status.st_ctime >= ABANDONED and self._box.take(file.name):
+                yield self._refuse(file, "never finished, and no entry is with it")
 
-    def _read(self, identity: str, files: Names, owner: int) -> Iterator[Entry]:
+    def _read(self, identity: str, known: str, files: Files, owner: int) -> Iterator[Entry]:
         main = "end.json" if "end.json" in files else "start.json"
-        names = tuple(f"{identity}.{kind}" for kind in files)
+        names = tuple(file.name for file in files.values())
         try:
-            execution = parse(self._box.content(f"{identity}.{main}", LARGEST_JSON), identity, owner)
+            execution = self._parse(identity, files[main])
         except (RefusedError, EntryError) as error:
-            yield replace(self._refuse(f"{identity}.{main}", files[main], str(error)), names=names)
+            yield replace(self._refuse(files[main], str(error)), names=names)
             return
+        execution.identity = known
         if main == "start.json":
             execution.problems += (NO_END,)
         elif "start.json" in files:
-            execution.problems += self._compare(identity, execution, owner)
+            execution.problems += self._compare(identity, execution, files["start.json"])
         result = "xml" if "xml" in files else "xml.part" if "xml.part" in files and main == "start.json" else ""
         xml = None
         if result:
             try:
-                dropbox.check(files[result])
-                xml = self._box.path(f"{identity}.{result}")
+                dropbox.check(files[result].status)
+                xml = self._box.path(files[result].name)
             except RefusedError as error:
                 execution.problems += (NO_RESULT,)
-                yield self._refuse(f"{identity}.{result}", files[result], str(error))
-                names = tuple(name for name in names if name != f"{identity}.{result}")
-        yield Entry(f"{identity}.{main.removesuffix('.json')}", execution, xml, owner, names)
+                yield self._refuse(files[result], str(error))
+                names = tuple(name for name in names if name != files[result].name)
+        yield Entry(f"{known}.{main.removesuffix('.json')}", execution, xml, owner, names)
 
-    def _compare(self, identity: str, end: Execution, owner: int) -> tuple[str, ...]:
+    def _compare(self, identity: str, end: Execution, file: _File) -> tuple[str, ...]:
         try:
-            start = parse(self._box.content(f"{identity}.start.json", LARGEST_JSON), identity, owner)
+            start = self._parse(identity, file)
         except (RefusedError, EntryError):
             return (DIFFERENT,)
-        return () if all(getattr(start, name) == getattr(end, name) for name in REPEATED) else (DIFFERENT,)
+        if all(getattr(start, name) == getattr(end, name) for name in REPEATED):
+            return ()
+        end.policy_action = start.policy_action  # what began is not refused at its end
+        return (DIFFERENT,)
 
-    def _refuse(self, name: str, found: os.stat_result, why: str) -> Entry:
+    def _refuse(self, file: _File, why: str) -> Entry:
+        name, found = file.name, file.status
         raw = b""
         with suppress(RefusedError):
-            raw = self._box.content(name, LARGEST_JSON) if name.endswith("json") else b""
-        told = f"{name!r} {found.st_uid} {found.st_ino} {found.st_mtime_ns} {why}"
+            raw = self._box.content(name, LARGEST_JSON + LARGEST_LINE) if name.endswith("json") else b""
+        told = f"{name!r} {file.owner} {found.st_ino} {found.st_mtime_ns} {why}"
         identity = f"refused-{sha256(told.encode()).hexdigest()[:32]}"
-        who = f"uid {found.st_uid}" + (f" ({user})" if (user := name_of(found.st_uid)) else "")
+        who = f"uid {file.owner}" + (f" ({user})" if (user := name_of(file.owner)) else "")
         finding = Finding(
             action=ACTION,
             message=f"entry {name!a} of {who} was refused: {why}",
@@ -216,7 +282,7 @@ class _Spool:
             identity=identity,
             raw=raw,
         )
-        return Entry(identity, finding, None, found.st_uid, (name,))
+        return Entry(identity, finding, None, file.owner, (name,))
 
 
 def _time(seconds: float) -> str:

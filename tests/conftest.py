@@ -12,13 +12,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import elastic_server
+import loopback
 import pytest
 import s3_server
 import zstandard
@@ -39,6 +39,13 @@ for number, usual in (
 ):
     if signal.getsignal(number) == signal.SIG_IGN:  # as who starts the tests in the background leaves it
         signal.signal(number, usual)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests one worker is to run: those of a file, which share its fixtures, and all that need the cluster."""
+    for item in items:
+        group = "elastic" if "elastic" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def host(n: int, ports: int = 2, extra: str = "") -> str:
@@ -119,6 +126,12 @@ class Forwarder:
         listener = Listener(said=self.said.append)
         with state.opened(self.settings) as opened:
             return pipeline.forward(opened, self.settings, [str(path) for path in paths], listener)
+
+    def forward_scans(self, count: int) -> Forwarder:
+        """Forward so many scans, of one host, two hosts and so on, each into a batch of its own; return self."""
+        for n in range(count):
+            self.forward(self.write(f"{n}.xml", scan(n + 1, start=1700000000 + n)))
+        return self
 
     def manifests(self) -> list[Manifest]:
         files = sorted(self.log.glob("batches/*/manifest.json"))
@@ -263,21 +276,11 @@ def bucket(s3, new_bucket) -> str:
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[Callable[[], int]]:
     """Starts a web server on the loopback interface, as often as it is called; returns its port."""
-    running: list[http.server.ThreadingHTTPServer] = []
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    def start() -> int:
-        handler = functools.partial(Quiet, directory=str(tmp_path))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.handle_error = lambda *_: None  # nmap hangs up whenever it likes
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        running.append(server)
-        return int(server.server_port)
-
-    yield start
-    for server in running:
-        server.shutdown()
-        server.server_close()
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with ExitStack() as running:
+        yield lambda: running.enter_context(loopback.serving(handler))

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import trustme
 from elasticsearch import ApiError, Elasticsearch, TransportError
+from loopback import free_port, listens, wait_for
 
 VERSION = "8.19.21"
 ENVIRONMENT = "NMAP_FORWARDER_TEST_ELASTICSEARCH_"
@@ -136,18 +136,8 @@ class Server(Cluster):
                 stderr=console,
                 start_new_session=True,  # the launcher and the server it starts can be killed together
             )
-        deadline = time.monotonic() + 180
         with self.client() as client:
-            while True:
-                with contextlib.suppress(ApiError, TransportError):
-                    if listens(self.port):
-                        client.cluster.health(wait_for_status="yellow", timeout="10s")
-                        return
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    self.kill()
-                    said = (self.directory / "console.log").read_text(errors="replace")
-                    raise RuntimeError(f"Elasticsearch does not start:\n{said[-4000:]}")
-                time.sleep(0.3)
+            wait_for(self._process, self.port, lambda: is_healthy(client), self.directory / "console.log", 180)
 
     def kill(self) -> None:
         """As if the machine lost power; the data stay."""
@@ -224,14 +214,9 @@ def link(source: str, target: str) -> str:
     return target
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    """Whether something accepts connections there."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def is_healthy(client: Elasticsearch) -> bool:
+    """Whether a cluster answers, and has its indices where they can be used."""
+    with contextlib.suppress(ApiError, TransportError):
+        client.cluster.health(wait_for_status="yellow", timeout="10s")
+        return True
+    return False

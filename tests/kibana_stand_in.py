@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+import loopback
 
 
 class StandIn:
@@ -30,16 +30,9 @@ class StandIn:
 def serving() -> Iterator[StandIn]:  # noqa: C901 - a server in one piece
     kibana = StandIn()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(loopback.Handler):
         def answer(self, status: int, body: object) -> None:
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.reply(status, "application/json", body if isinstance(body, bytes) else json.dumps(body).encode())
 
         def route(self) -> tuple[str, str, dict]:
             parts = urlsplit(self.path)
@@ -72,7 +65,7 @@ def serving() -> Iterator[StandIn]:  # noqa: C901 - a server in one piece
 
         def do_POST(self) -> None:
             space, path, _ = self.route()
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.body()
             if not self.ready():
                 return
             if not self.headers.get("kbn-xsrf"):
@@ -99,9 +92,5 @@ def serving() -> Iterator[StandIn]:  # noqa: C901 - a server in one piece
                     kibana.objects[space, line["type"], name] = line | {"updated_at": "now", "version": "x"}
             self.answer(200, {"success": not errors, "errors": errors})
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    kibana.port = server.server_port
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield kibana
-    server.shutdown()
-    server.server_close()
+    with loopback.serving(Handler) as kibana.port:
+        yield kibana

@@ -6,13 +6,12 @@ That AWS itself behaves so is not shown by it.
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import loopback
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -68,28 +67,14 @@ def running() -> Iterator[StandIn]:
     """Serve it on the loopback interface."""
     service = StandIn()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(loopback.Handler):
         def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             try:
-                status, body = 200, service.answer(self.headers["X-Amz-Target"], request)
+                status, body = 200, service.answer(self.headers["X-Amz-Target"], json.loads(self.body()))
             except RefusedError as refused:
                 status, body = refused.args[0], {"__type": refused.args[1], "message": "no"}
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.reply(status, "application/x-amz-json-1.1", json.dumps(body).encode())
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    service.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with loopback.serving(Handler) as port:
+        service.url = f"http://127.0.0.1:{port}"
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()

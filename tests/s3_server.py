@@ -8,7 +8,6 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from elastic_server import free_port, listens
+from loopback import free_port, wait_for
 
 KINDS = ("versitygw", "minio")
 
@@ -90,17 +89,13 @@ class Server:
                 stdout=console,
                 stderr=console,
             )
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(ClientError, BotoCoreError):
-                if listens(self.port):
-                    self.client().list_buckets()
-                    return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                said = (self.directory / "console.log").read_text(errors="replace")
-                raise RuntimeError(f"{self.kind} does not start:\n{said[-4000:]}")
-            time.sleep(0.05)
+        wait_for(self._process, self.port, self._answers, self.directory / "console.log", 60)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(ClientError, BotoCoreError):
+            self.client().list_buckets()
+            return True
+        return False
 
     def kill(self) -> None:
         """As if the machine lost power; the data stay."""

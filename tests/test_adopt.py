@@ -1,10 +1,9 @@
 """Going on with a log whose state directory is lost or old, from a directory and from buckets."""
 
 import json
-import os
 import shutil
-import signal
 
+import crash
 import pytest
 import s3_server
 from conftest import Forwarder, scan
@@ -124,31 +123,8 @@ def test_only_what_may_be_missing_is_delivered_again(tmp_path):
 
 def die_at(forwarder, step):
     """Forward, and die by SIGKILL before the step-th write to the archive; tell if it did."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}
-        return bool(status)
-    left = step
-
-    def deadly(function):
-        def wrapped(*arguments, **options):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return wrapped
-
-    try:
-        found = archive(forwarder)
-        for name in ("put", "point"):
-            setattr(type(found), name, deadly(getattr(type(found), name)))
-        forwarder.forward(forwarder.directory / "in")
-        os._exit(0)
-    finally:
-        os._exit(1)
+    writes = [(type(archive(forwarder)), name) for name in ("put", "point")]
+    return crash.dies(step, lambda: forwarder.forward(forwarder.directory / "in"), writes)
 
 
 def test_a_machine_lost_at_any_write_is_succeeded_by_another(tmp_path, place, monkeypatch):

@@ -280,6 +280,115 @@ def test_wrapper_kernel_and_sudo_saw_one_execution(forwarder, spooled, log):
     sound(forwarder)
 
 
+@pytest.fixture
+def received(spooled, forwarder):
+    """Has an entry of the drop box be one that a user sent instead."""
+
+    def send(identity, uid=20001, **members):
+        directory = forwarder.directory / "spool"
+        peer = {"uid": uid, "gid": uid, "pid": 77, "real": uid} | members
+        for path in directory.glob(f"{identity}.*"):
+            said = path.read_bytes()
+            path.unlink()
+            peer["received"] = moment(START + (1 if path.name.endswith("start.json") else 1001))
+            if path.suffix == ".json":
+                entry = json.loads(said) | {"login": {"id": str(uid)}}
+                said = json.dumps(peer).encode() + b"\n" + json.dumps(entry).encode()
+            kept = directory / "received" / f"{uid}.{path.name}"
+            kept.write_bytes(said)
+            kept.chmod(0o600)
+
+    return send
+
+
+def test_what_was_received_is_exact_and_tells_what_the_kernel_said(forwarder, spooled, received):
+    forwarder.init()
+    received(spooled(scan(1)), login=20001, started=moment(START))
+    assert forwarder.forward().executions == 1
+    (scanned,) = forwarder.records("scan")
+    assert scanned["nmap"]["attribution"]["reason"] == ["spool"]
+    assert scanned["user"]["id"] == "20001"
+    record = forwarder.records("audit")[0]
+    assert record["nmap"]["audit"]["peer"] == {
+        "login": "20001",
+        "pid": 77,
+        "received": moment(START + 1001),
+        "started": moment(START),
+        "uid": "20001",
+    }
+    assert record["nmap"]["audit"]["strength"] == "strong"
+    assert not [path for path in (forwarder.directory / "spool").rglob("*") if path.is_file()]
+    assert forwarder.forward().records == 0
+    sound(forwarder)
+    for path in (forwarder.directory / "state").glob("ledger.sqlite*"):
+        path.unlink()
+    assert forwarder.command("adopt").returncode == 0
+    assert forwarder.forward().records == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "kernel", "problem"),
+    [
+        ({"start": START - 3600}, {"started": moment(START - 600)}, "not of the time of its process"),
+        ({"wrapper_pid": 1}, {}, "wrapper's process only claimed"),
+        ({}, {"login": 0}, "claims another login user than the kernel's"),
+    ],
+)
+def test_what_the_kernel_contradicts_is_weak_evidence(forwarder, spooled, received, entry, kernel, problem):
+    forwarder.init()
+    received(spooled("", **entry), **kernel)
+    forwarder.forward()
+    record = forwarder.records("audit")[0]
+    assert record["nmap"]["audit"]["strength"] == "weak"
+    assert problem in record["nmap"]["audit"]["problem"]
+    sound(forwarder)
+
+
+def test_who_claims_to_be_another_is_a_finding(forwarder, spooled, received):
+    forwarder.init()
+    received(spooled(""), uid=20001)
+    for path in (forwarder.directory / "spool" / "received").iterdir():
+        path.write_text(path.read_text().replace('"real": {"id": ""', '"real": {"id": "0"'))
+    outcome = forwarder.forward()
+    assert (outcome.executions, outcome.findings) == (0, 1)
+    (record,) = forwarder.records("audit")
+    assert record["event"]["action"] == "spool-entry-refused"
+    assert "uid 20001" in record["message"]
+    assert "real user that it claims" in record["message"]
+    assert not list((forwarder.directory / "spool" / "received").iterdir())
+    sound(forwarder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_another_users_entry_with_the_same_id_process_and_start_is_another_execution(forwarder, spooled):
+    """All three can be seen by everybody in /proc."""
+    forwarder.init()
+    directory = forwarder.directory / "spool"
+    identity = spooled(scan(1))
+    copies = {path.name: path.read_bytes() for path in directory.glob(f"{identity}.*.json")}
+    forwarder.forward()
+    name = f"{identity}.start.json"
+    (directory / name).write_bytes(
+        copies[name].replace(f'"login": {{"id": "{os.getuid()}"'.encode(), b'"login": {"id": "20001"')
+    )
+    (directory / name).chmod(0o600)
+    os.chown(directory / name, 20001, 20001)
+    os.utime(directory / name, (1, 1))
+    forwarder.flags["audit_grace"] = 0
+    before = forwarder.records("scan")
+    spool_settle = spool.SETTLE
+    spool.SETTLE = -60.0
+    try:
+        assert forwarder.forward().executions == 1
+    finally:
+        spool.SETTLE = spool_settle
+    first, *_, last = [record for record in forwarder.records("audit") if record["event"]["action"] == "nmap-executed"]
+    assert first["process"]["entity_id"] != last["process"]["entity_id"]
+    assert last["user"]["id"] == "20001"
+    assert forwarder.records("scan") == before
+    sound(forwarder)
+
+
 def test_one_file_that_the_kernel_saw_being_asked_for_is_exact(audited, log):
     path = audited.write("a.xml", scan(1))
     log.append(seen(argv=ARGV, cwd=str(audited.directory), outputs=(Output(str(path), "xml"),)))

@@ -14,7 +14,8 @@ from conftest import scan
 
 from forwarder import config
 from forwarder.cli import main, parser
-from forwarder.config import KEYS, Settings
+from forwarder.config import Settings
+from forwarder.config.keys import KEYS
 from forwarder.errors import Exit, UsageError, worst
 from forwarder.terminal import safe
 
@@ -275,6 +276,17 @@ def test_a_bad_configuration_names_the_key(tmp_path, text, words):
     file.write_text(text)
     with pytest.raises(UsageError, match=re.escape(words)):
         Settings({}, config=str(file), environment={})
+
+
+@pytest.mark.parametrize("name", ["elasticsearch.url", "kibana.url", "s3.endpoint", "timestamps.url"])
+@pytest.mark.parametrize("host", ["es.example", "[::1"])
+def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path, name, host):
+    file = tmp_path / "c.toml"
+    table, _, key = name.partition(".")
+    file.write_text(f'[{table}]\n{key} = "https://me:geheim@{host}"\n')
+    with pytest.raises(UsageError, match=r"must be .*URL") as caught:
+        Settings({}, config=str(file), environment={})
+    assert "geheim" not in str(caught.value)
 
 
 def test_audit_sources_and_tools(tmp_path):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import loopback
 
 CONFIG = """\
 [tsa]
@@ -82,28 +82,15 @@ def running(directory: Path) -> Iterator[Authority]:
     """Run an authority."""
     authority = Authority(directory)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(loopback.Handler):
         def do_POST(self) -> None:
             authority.asked += 1
-            query = self.rfile.read(int(self.headers["Content-Length"]))
+            query = self.body()
             assert self.headers["Content-Type"] == "application/timestamp-query"
             fault = authority.fault
             answer = fault if isinstance(fault, bytes) else authority.stamp(query)
-            self.send_response(fault if isinstance(fault, int) else 200)
-            self.send_header("Content-Type", "application/timestamp-reply")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            self.reply(fault if isinstance(fault, int) else 200, "application/timestamp-reply", answer)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # who was sent too much hangs up
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    authority.url = f"http://127.0.0.1:{server.server_port}/tsr"
-    try:
+    with loopback.serving(Handler) as port:
+        authority.url = f"http://127.0.0.1:{port}/tsr"
         yield authority
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -34,6 +34,8 @@ PROVEN, NEAR, LIKELY, POSSIBLE = 4, 3, 2, 1
 """How well a scan and an execution fit."""
 OTHERS: Final = "output is another user's"
 """Reason that takes from an entry's hash what it would prove: a user may write any into an entry of his."""
+KERNEL: Final = frozenset({"auditd", "laurel"})
+"""Sources that are the kernel's own."""
 TOOLS: Final = frozenset({"nmap", "masscan", ""})
 """Programs that write XML which is read as a scan; the empty name is one that the evidence does not tell."""
 
@@ -133,7 +135,7 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         return None
     start, wrapped = seconds(whole.start), [part for part in run.parts if part.source in WRAPPED]
     lag = scan.start - start if scan.start is not None and start is not None else None
-    if scan.spool_id and scan.spool_id in {part.identity for part in wrapped}:
+    if _is_pair(scan, wrapped):
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("spool",))
     owned = scan.uid in _users(run)
     claimed = lag is not None and -BEFORE <= lag <= AFTER and scan.sha256 and scan.sha256 in _hashes(wrapped)
@@ -150,7 +152,7 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         user=scan.uid not in {"", "0"} and scan.uid == whole.effective.id,
         host=local and lag is not None,
     )
-    tier, how = _in_time(lag, over=local and _over(scan, whole))
+    tier, how = _in_time(lag, over=local and _over(scan, whole), seen=any(part.source in KERNEL for part in run.parts))
     if tier > POSSIBLE and not run.strong:
         tier = POSSIBLE
     seen = owned or scan.path in {place for part in run.parts if part.source not in WRAPPED for place in _outputs(part)}
@@ -161,12 +163,26 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
     return Pair(scan.scan_id, run.entity_id, tier, (*reasons, how, *doubt)) if tier else None
 
 
-def _in_time(lag: float | None, *, over: bool) -> tuple[int, str]:
-    """Return how well a scan's start fits an execve, and the word for it; 0 if not at all."""
+def _is_pair(scan: Subject, wrapped: Iterable[Execution]) -> bool:
+    """Tell whether a scan is the result that is with an entry of the spool, and the one that the wrapper hashed."""
+    own = [part for part in wrapped if part.identity == scan.spool_id and scan.spool_uid in {"", part.real.id}]
+    return bool(scan.spool_id) and any(_hashes([part]) <= {scan.sha256} for part in own)
+
+
+def _in_time(lag: float | None, *, over: bool, seen: bool) -> tuple[int, str]:
+    """Return how well a scan's start fits an execve, and the word for it; 0 if not at all.
+
+    Args:
+        lag: seconds by which it began later; None if one of them is not known.
+        over: the process ended at another time than the scan, as its user's entry has it.
+        seen: the kernel saw the process; then no entry of its user rules it out.
+    """
     if lag is None:
         return POSSIBLE, "no time"
-    if over or abs(lag) > SKEW:
+    if abs(lag) > SKEW or (over and not seen):
         return 0, ""
+    if over:
+        return POSSIBLE, "end differs"
     if not -BEFORE <= lag <= AFTER:
         return POSSIBLE, "clock off"
     return (NEAR if lag <= CLOSE else LIKELY), "time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from forwarder.attribute.model import Known, seconds, short, trusted, words_of
+from forwarder.attribute.model import WRAPPED, Known, seconds, short, trusted, words_of
 from forwarder.audit.interface import Execution, User
 from forwarder.audit.problems import ARGUMENTS_CUT
 
@@ -48,10 +48,10 @@ def _taken(part: Execution, item: Known) -> bool:
 
 def _distance(part: Execution, other: Execution) -> float | None:
     """Return the seconds between two sightings of one execution; None if they are of two."""
-    if part.source == other.source and part.identity == other.identity:
+    if (part.source, part.identity, part.real.id) == (other.source, other.identity, other.real.id):
         return 0.0
     hosts = {short(part.host), short(other.host)} - {""}
-    if len(hosts) > 1 or _strangers(part, other) or _one_refused(part, other):
+    if len(hosts) > 1 or strangers(part, other) or _one_refused(part, other):
         return None
     alike = words_of(part) == words_of(other)
     first, second = seconds(part.start), seconds(other.start)
@@ -70,10 +70,15 @@ def _one_process(part: Execution, other: Execution, apart: float, *, alike: bool
     if part.pid <= 0 or other.pid <= 0:
         return False
     if part.pid == other.pid and apart <= SAME:
-        return alike or CUT in part.problems or CUT in other.problems
+        return alike or _is_cut(part) or _is_cut(other)
     if not alike or apart > DESCENT:
         return False
     return part.pid == other.wrapper_pid or other.pid == part.wrapper_pid or _calls(part, other) or _calls(other, part)
+
+
+def _is_cut(part: Execution) -> bool:
+    """Tell whether a command line is not whole; what a user says of that in an entry of his counts for nothing."""
+    return CUT in part.problems and part.source not in WRAPPED
 
 
 def _calls(parent: Execution, child: Execution) -> bool:
@@ -105,7 +110,7 @@ def _one_refused(part: Execution, other: Execution) -> bool:
     return ours != theirs
 
 
-def _strangers(part: Execution, other: Execution) -> bool:
+def strangers(part: Execution, other: Execution) -> bool:
     """Tell whether two sightings have no user in common: then one of them is not what it claims to be."""
     ours, theirs = (
         {user.id for user in (sight.login, sight.real, sight.effective)} - {""}

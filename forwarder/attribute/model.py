@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from forwarder.attribute.words import words
 from forwarder.audit.entry import CLAIMED_EFFECTIVE, CLAIMED_LOGIN, CLAIMED_SUDO
-from forwarder.audit.interface import Execution, Output, User, facts
+from forwarder.audit.interface import STRONG, Execution, Output, Peer, User, facts
 from forwarder.nmap.command import outputs, parse
 
 SCHEME: Final = "nmap-forwarder/execution/v1"
@@ -42,6 +42,9 @@ ASKED: Final = frozenset(
 """Members that the wrapper knows better than the kernel's log."""
 CLAIMED: Final = {CLAIMED_LOGIN: "login", CLAIMED_EFFECTIVE: "effective", CLAIMED_SUDO: "sudo_user"}
 """Problem of a spool entry → member that it makes worthless."""
+REFUSED: Final = "refused"
+CONTRADICTED: Final = "said to be refused, but ran"
+"""Problem of a refusal that a sighting of the process itself contradicts."""
 MAX_PARTS: Final = 16
 """Sightings kept of one execution; more there are not unless somebody makes them up."""
 
@@ -76,9 +79,11 @@ class Known:
         return self._whole
 
     def add(self, part: Execution) -> None:
-        """Take one more sighting; one that is known by source and identity is replaced, for it knows the end now."""
-        name = part.source, part.identity
-        others = [other for other in self.parts if (other.source, other.identity) != name]
+        """Take one more sighting; one that is known by source, identity and user is replaced: it knows the end now."""
+        same = [other for other in self.parts if _name(other) == _name(part)]
+        others = [other for other in self.parts if other not in same]
+        if any(other.policy_action != REFUSED for other in same):  # what began is not refused at its end
+            part = _begun(part)
         if len(others) < MAX_PARTS:
             self.parts = [*others, replace(part, raw=b"")]
             self._whole = None
@@ -124,6 +129,8 @@ class Subject:
     """Of the file's owner."""
     spool_id: str = ""
     """Of the spool entry that the file belongs to; its pair of names was made by the wrapper."""
+    spool_uid: str = ""
+    """User whose entry that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +163,27 @@ class Claim:
     """Members of the scan record that a link record repeats."""
 
 
-def known(part: Execution) -> Known:
-    """Return an execution that was seen for the first time."""
+def _name(part: Execution) -> tuple[str, str, str]:
+    return part.source, part.identity, part.real.id
+
+
+def _begun(part: Execution) -> Execution:
+    """Return a sighting of what ran, without its claim of a refusal."""
+    if part.policy_action != REFUSED:
+        return part
+    return replace(part, policy_action="", problems=(*part.problems, CONTRADICTED))
+
+
+def known(part: Execution, *, apart: bool = False) -> Known:
+    """Return an execution that was seen for the first time.
+
+    Args:
+        part: the sighting.
+        apart: another user's execution says that it was the same process.
+    """
     named = f"{part.pid}\n{part.start}" if part.pid > 0 and part.start else f"{part.source}\n{part.identity}"
+    if apart:
+        named = f"{part.source}\n{part.identity}\n{part.real.id}"
     identity = sha256(f"{SCHEME}\n{short(part.host)}\n{named}".encode(errors="surrogateescape"))
     return Known(identity.hexdigest()[:32], [replace(part, raw=b"")])
 
@@ -171,6 +196,8 @@ def short(host: str) -> str:
 def combine(parts: Iterable[Execution]) -> Execution:
     """Return what several sightings of one execution tell together; each fact from the source that knows it best."""
     found = [trusted(part) for part in parts]
+    if any(part.policy_action != REFUSED and part.source in STRONG for part in found):
+        found = [_begun(part) for part in found]
     kernel = sorted(found, key=lambda part: KERNEL_FIRST.index(part.source))
     wrapper = sorted(found, key=lambda part: WRAPPER_FIRST.index(part.source))
     whole = Execution(kernel[0].source, found[0].identity, wrapper[0].argv)
@@ -211,7 +238,7 @@ def to_json(item: Known) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, User | Output):
+    if isinstance(value, User | Output | Peer):
         return {name: getattr(value, name) for name in value.__slots__}
     if isinstance(value, dict):
         return {name: _plain(member) for name, member in value.items()}
@@ -234,6 +261,8 @@ def from_json(values: dict[str, Any]) -> Execution:
     for name in ("login", "real", "effective"):
         if name in found:
             found[name] = User(**found[name])
+    if "peer" in found:
+        found["peer"] = Peer(**found["peer"])
     found["outputs"] = tuple(Output(**output) for output in found.get("outputs", ()))
     return Execution(**found)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
-ADDED: Final = re.compile(r"(?:^|\s)-oX\s+\S*/([0-9a-f]{32})(?:\.[a-z]+)*(?=\s|$)")
+ADDED: Final = re.compile(r"(?:^|\s)-oX\s+\S*/[0-9a-f]{32}(?:\.[a-z]+)*(?=\s|$)")
 """What the wrapper adds to a command line without XML output: a file in its spool, named by the execution's id."""
 QUOTES: Final = str.maketrans("", "", '"\\')
 """nmap ≥ 6 quotes words with blanks in its XML and escapes `"` and a backslash; older ones do neither."""
@@ -26,12 +26,6 @@ def words(argv: tuple[str, ...]) -> str:
 def written(args: str) -> str:
     """Return the same of `args` in nmap's XML."""
     return _form(args)
-
-
-def spool_id(args: str) -> str:
-    """Return the id of the execution whose spool file a command line writes to; empty for none."""
-    found = ADDED.search(args)
-    return found[1] if found else ""
 
 
 def _form(text: str) -> str:

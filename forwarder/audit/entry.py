@@ -1,7 +1,8 @@
 """An entry of the spool, as its JSON tells it, made an Execution: whatever is no such thing is refused with a reason.
 
 The text was written by the user's own process, so he may have made all of it up. Who he is, the caller knows from the
-file system; what an ordinary user claims to be beyond that is kept, and said to be claimed.
+file system, or from the kernel by way of the receiver, which then also says which process it was, since when it ran,
+and who logged in. What an ordinary user claims beyond that is kept, and said to be claimed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import json
 import pwd
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
-from forwarder.audit.interface import Execution, Output, User
+from forwarder.audit.interface import Execution, Output, Peer, User
 
 VERSION: Final = 1
 MOST_WORDS: Final = 1 << 17
@@ -35,6 +37,11 @@ LISTS: Final = ("environment", "container_marks", "policy_reasons", "problems")
 CLAIMED_LOGIN: Final = "login user only claimed"
 CLAIMED_EFFECTIVE: Final = "effective user only claimed"
 CLAIMED_SUDO: Final = "sudo's caller only claimed"
+OTHER_LOGIN: Final = "claims another login user than the kernel's"
+OTHER_PROCESS: Final = "wrapper's process only claimed"
+OTHER_TIME: Final = "not of the time of its process"
+SLACK: Final = timedelta(seconds=5)
+"""By which a process's start, which the kernel counts from the machine's, may differ from what the clock said."""
 
 
 def _is_time(text: str) -> bool:
@@ -60,14 +67,35 @@ class EntryError(ValueError):
     """A text is no entry; says why in words of ours alone."""
 
 
-def parse(raw: bytes, identity: str, uid: int) -> Execution:
+def received(content: bytes, uid: int) -> tuple[Peer, bytes]:
+    """Return what the kernel said of an entry's sender, and the entry: the lines that the receiver writes.
+
+    Args:
+        content: of the receiver's file.
+        uid: what its name says.
+
+    Raises:
+        EntryError: it is not from the receiver.
+    """
+    line, _, entry = content.partition(b"\n")
+    try:
+        peer = Peer(**json.loads(line))
+    except (ValueError, TypeError):
+        raise EntryError("not as the receiver writes it") from None
+    if peer.uid != uid:
+        raise EntryError("not of the user of its name")
+    return peer, entry
+
+
+def parse(raw: bytes, identity: str, uid: int, peer: Peer | None = None) -> Execution:
     """Return what an entry says.
 
     Args:
         raw: a JSON object: version (of this form), id, and members of `audit.interface.Execution`, whose `version` is
             `tool_version` here. Members that we do not know are left in `raw`, which is sealed whole.
         identity: what the file's name says that it is.
-        uid: owner of the file.
+        uid: owner of the file, or who sent it.
+        peer: what the kernel says of who sent it.
 
     Raises:
         EntryError: it is not one, or says that it is another's.
@@ -101,8 +129,28 @@ def parse(raw: bytes, identity: str, uid: int) -> Execution:
     execution.outputs = tuple(_output(item) for item in _list(said, "outputs"))
     if not execution.start:
         raise EntryError("start is missing")
-    _set_users(execution, said, uid)
+    _set_users(execution, said, uid, peer)
+    if peer:
+        _compare(execution, peer)
     return execution
+
+
+def _compare(execution: Execution, peer: Peer) -> None:
+    """Take who the wrapper is from the kernel; what an entry claims against that makes it weak evidence."""
+    execution.peer = peer
+    if peer.pid > 0:
+        if execution.wrapper_pid not in {-1, peer.pid}:
+            _doubt(execution, OTHER_PROCESS)
+        execution.wrapper_pid = peer.pid
+    times = [peer.started or execution.start, execution.start, execution.end or execution.start, peer.received]
+    moments = [datetime.fromisoformat(time) for time in times]
+    if any(second < first - SLACK for first, second in pairwise(moments)):
+        _doubt(execution, OTHER_TIME)
+
+
+def _doubt(execution: Execution, problem: str) -> None:
+    execution.problems += (problem,)
+    execution.trusted = False
 
 
 def _wrapper(said: dict[str, Any]) -> int:
@@ -113,18 +161,23 @@ def _wrapper(said: dict[str, Any]) -> int:
         return -1
 
 
-def _set_users(execution: Execution, said: dict[str, Any], uid: int) -> None:
-    """Take who the user is from the file's owner; keep what he says beyond that, marked unless he is root."""
+def _set_users(execution: Execution, said: dict[str, Any], uid: int, peer: Peer | None) -> None:
+    """Take who the user is from the file's owner, or the kernel; mark what he says beyond that unless he is root."""
     login, real, effective = (_user(said, name) for name in ("login", "real", "effective"))
     if real.id not in {"", str(uid)}:
         raise EntryError("the real user that it claims does not own it")
+    if peer and peer.real >= 0:
+        logged_in = str(peer.login) if peer.login >= 0 else ""
+        if login.id not in {"", logged_in}:
+            _doubt(execution, OTHER_LOGIN)
+        login = User(logged_in, name_of(peer.login))
     execution.login, execution.real, execution.effective = login, User(str(uid), name_of(uid)), effective
     if uid == 0:
         return
     for user in (login, effective):
         user.name = name_of(int(user.id)) if user.id else ""
     claims = (
-        (login.id not in {"", str(uid)}, CLAIMED_LOGIN),
+        (not (peer and peer.real >= 0) and login.id not in {"", str(uid)}, CLAIMED_LOGIN),
         (effective.id not in {"", str(uid)}, CLAIMED_EFFECTIVE),
         (execution.sudo_user != "", CLAIMED_SUDO),
     )

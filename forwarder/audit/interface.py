@@ -37,6 +37,24 @@ class User:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who sent an entry of the spool, as the kernel told the receiver; whatever the entry itself says."""
+
+    uid: int
+    gid: int
+    pid: int
+    """Of the wrapper; 0 where the receiver could not see it."""
+    received: str
+    """When the entry came, RFC 3339 in UTC."""
+    started: str = ""
+    """When that process began; empty where it was gone already."""
+    real: int = -1
+    """Its real user; -1 likewise."""
+    login: int = -1
+    """Who logged in (auid); -1 if nobody did, or it was gone."""
+
+
 @dataclass(slots=True)
 class Execution:
     """One execution of a tool, as one source saw it.
@@ -95,6 +113,8 @@ class Execution:
     policy_reasons: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     """What is missing or wrong, in our fixed words."""
+    peer: Peer | None = None
+    """Who sent the entry; None of other sources, and of an entry that its user put into the drop box himself."""
     log_path: str = ""
     log_offset: int = -1
     raw: bytes = b""

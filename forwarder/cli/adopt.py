@@ -33,13 +33,7 @@ def add(commands: Any) -> None:
     """Add the command."""
     parser = common.command(commands, "adopt", "go on with a log where its archive ends", EPILOG)
     common.setting(parser, "archive", "lock_wait", *common.S3)
-    parser.add_argument(
-        "--checkpoint",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a checkpoint known from elsewhere, which the log must contain; repeatable",
-    )
+    common.checkpoints(parser)
     parser.add_argument(
         "--resend-from",
         type=int,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from forwarder import state
-from forwarder.config import BY_NAME, Settings
+from forwarder.config import Settings
+from forwarder.config.keys import BY_NAME
 from forwarder.errors import UsageError
 from forwarder.seal.note import NoteError, Verifier
 from forwarder.terminal import complain
@@ -102,6 +103,11 @@ def known(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", action="append", default=[], metavar="FILE", help="verifier key (key.vkey) of a log; repeatable"
     )
+    checkpoints(parser)
+
+
+def checkpoints(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for checkpoints that somebody else kept."""
     parser.add_argument(
         "--checkpoint",
         action="append",

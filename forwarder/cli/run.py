@@ -13,7 +13,7 @@ from forwarder.config import Settings
 from forwarder.errors import ForwarderError, UsageError
 from forwarder.outcome import Listener
 from forwarder.terminal import complain
-from forwarder.wrap import CONFIG, REASON, SPOOL, TICKET, sudo
+from forwarder.wrap import CONFIG, REASON, SOCKET, SPOOL, TICKET, sudo
 from forwarder.wrap.recorder import Request
 from forwarder.wrap.run import REFUSED, Result, finish, run
 
@@ -64,6 +64,7 @@ def execute(args: argparse.Namespace) -> int:
         at=at,
         source="run",
         spool=spool,
+        receiver=SOCKET if spool == SPOOL else "",
         config=CONFIG if machine else str(values.file) if values else "",
         reason=args.reason or os.environ.get(REASON, ""),
         ticket=args.ticket or os.environ.get(TICKET, ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from forwarder import elastic, state
 from forwarder.archive.place import Bucket
@@ -126,7 +127,7 @@ def _kibana(args: argparse.Namespace, values: Settings) -> Exit:
         raise UsageError("no Kibana to set up", "give --kibana URL, or set kibana.url")
     space = Kibana(values)
     space.check()
-    wanted, dry = kibana.things(), args.dry_run or args.check
+    wanted, dry = kibana.things(urlsplit(space.place).path), args.dry_run or args.check
     installer = kibana.Installer(space, values["state_dir"], say)
     count = installer.install(wanted, overwrite=args.overwrite, dry=dry)
     say(f"{space.place}: {count} of {len(wanted)} {'would be ' if dry else ''}installed")

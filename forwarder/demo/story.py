@@ -78,7 +78,7 @@ class Story:
             yield from self._scheduled(midnight, day)
             yield from self._by_people(midnight)
             for scanner in (*self.scanners.values(), self.lab):
-                at = midnight + timedelta(hours=18, minutes=self.rng.randrange(60))
+                at = midnight + timedelta(hours=21, minutes=30 + self.rng.randrange(30))
                 if scanner is not self.lab or at < self.end - timedelta(hours=30):
                     yield self._kept(scanner, at)
             if day % 6 == 5:

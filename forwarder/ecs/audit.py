@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from forwarder.attribute.model import Answer, Known
-from forwarder.audit.interface import TOOLS, Execution, Finding, Output, User
+from forwarder.audit.interface import TOOLS, Execution, Finding, Output, Peer, User
 from forwarder.ecs import fit
 from forwarder.ecs.context import Options, frame
 from forwarder.ecs.identity import EventId
@@ -308,6 +308,7 @@ def _audit(item: Known, command: Command, truncated: list[str]) -> dict[str, Any
         container_marks=[clean(mark) for mark in whole.container_marks],
         environment=[_cut(clean(text), MAX_WORD, "nmap.audit.environment", truncated) for text in whole.environment],
         identity=_unique([clean(part.identity) for part in item.parts]),
+        peer=_peer(whole.peer),
         problem=list(whole.problems),
         session=clean(whole.session),
         signal=whole.signal,
@@ -328,6 +329,15 @@ def _audit(item: Known, command: Command, truncated: list[str]) -> dict[str, Any
         found["sudo"] = {"user": clean(whole.sudo_user)}
     tool = _present(name=whole.tool if whole.tool in TOOLS else "", version=clean(whole.version))
     return found | ({"tool": tool} if tool else {})
+
+
+def _peer(peer: Peer | None) -> dict[str, Any]:
+    """Return nmap.audit.peer: what the kernel said of who sent an entry of the spool."""
+    if peer is None:
+        return {}
+    found = _present(received=peer.received, started=peer.started, uid=str(peer.uid))
+    found |= {"pid": peer.pid} if peer.pid > 0 else {}
+    return found | ({"login": str(peer.login)} if peer.login >= 0 else {})
 
 
 def _output(output: Output) -> dict[str, Any]:

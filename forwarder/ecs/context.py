@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from orjson import Fragment, dumps
 
+from forwarder.config.policy import DEFAULTS
 from forwarder.ecs.networks import Networks, Owner, configured, owners
 from forwarder.nmap.mask import NAMES
 from forwarder.nmap.survey import Document
-from forwarder.policy_settings import DEFAULTS
 from forwarder.seal.canonical import encode
 
 ECS_VERSION: Final = "8.17.0"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from forwarder import config, wrap
+from forwarder import config, dropbox, wrap
 from forwarder.errors import UsageError
 from forwarder.setup.installed import LINES, Item
 
@@ -28,7 +28,14 @@ SHIM: Final = "/usr/local/bin/nmap"
 RULES: Final = "/etc/audit/rules.d/nmap-forwarder.rules"
 SYSTEMD: Final = "/etc/systemd/system"
 UNIT: Final = "nmap-forwarder-spool"
-WANTED: Final = {"path": "multi-user.target.wants", "timer": "timers.target.wants"}
+RECEIVER: Final = "nmap-forwarder-receive"
+UNITS: Final = (f"{UNIT}.service", f"{UNIT}.path", f"{UNIT}.timer", f"{RECEIVER}.service", f"{RECEIVER}.socket")
+WANTED: Final = {
+    f"{UNIT}.path": "multi-user.target.wants",
+    f"{UNIT}.timer": "timers.target.wants",
+    f"{RECEIVER}.socket": "sockets.target.wants",
+}
+"""Units that are started, and what starts them when the machine does."""
 SYSTEM_PYTHON: Final = "/usr/bin/python3"
 PLAIN: Final = re.compile(r"[\w./+-]+", re.ASCII)
 """Paths that need no quoting, which audit rules do not know."""
@@ -74,7 +81,7 @@ def items(root: Path, tools: list[str], python: str = "", wrapper: str = "") -> 
     yield Item("spool", wrap.SPOOL)
     yield _settings(root)
     yield Item("file", RULES, rules(root, list(found.values())), mode=0o640)
-    yield from _units()
+    yield from _units({"@PYTHON@": values["@PYTHON@"], "@RECEIVER@": shlex.quote(receiver(wrapper))})
     yield Item("file", SHIM, _filled("shim", values), mode=0o755)
 
 
@@ -97,13 +104,25 @@ def _parents(*paths: str) -> Iterator[Item]:
             yield Item("directory", str(parent))
 
 
-def _units() -> Iterator[Item]:
-    values = {"@PYTHON@": shlex.quote(sys.executable), "@SPOOL@": wrap.SPOOL}
-    for kind in ("service", "path", "timer"):
-        yield Item("file", f"{SYSTEMD}/{UNIT}.{kind}", _filled(f"systemd/{UNIT}.{kind}", values))
-    for kind, wants in WANTED.items():
+def receiver(wrapper: str) -> str:
+    """Return the path of the receiver, which is beside the wrapper."""
+    return str(Path(wrapper).with_name("receive.py"))
+
+
+def _units(started: dict[str, str]) -> Iterator[Item]:
+    """Yield the units, and what starts them with the machine.
+
+    Args:
+        started: interpreter and path of the receiver, which needs what the shim needs.
+    """
+    values = {"@SPOOL@": wrap.SPOOL, "@RECEIVED@": f"{wrap.SPOOL}/{dropbox.RECEIVED}", "@SOCKET@": wrap.SOCKET}
+    service = {"@PYTHON@": shlex.quote(sys.executable)}
+    for unit in UNITS:
+        more = started if unit.startswith(RECEIVER) else service
+        yield Item("file", f"{SYSTEMD}/{unit}", _filled(f"systemd/{unit}", values | more))
+    for unit, wants in WANTED.items():
         yield from _parents(f"{SYSTEMD}/{wants}")
-        yield Item("link", f"{SYSTEMD}/{wants}/{UNIT}.{kind}", f"../{UNIT}.{kind}")
+        yield Item("link", f"{SYSTEMD}/{wants}/{unit}", f"../{unit}")
 
 
 def _settings(root: Path) -> Item:
@@ -206,7 +225,7 @@ def untrusted(root: Path, path: str) -> str:
 def before(say: Callable[[str], None], *, dry: bool) -> None:
     """Stop what runs of what is about to be removed."""
     if _has_systemd() and Path(SYSTEMD, f"{UNIT}.path").exists():
-        _run(say, ["systemctl", "stop", f"{UNIT}.path", f"{UNIT}.timer"], dry=dry)
+        _run(say, ["systemctl", "stop", *WANTED, f"{RECEIVER}.service"], dry=dry)
 
 
 def compile_wrapper(say: Callable[[str], None], python: str = "", *, dry: bool) -> bool:
@@ -223,9 +242,11 @@ def after(say: Callable[[str], None], *, dry: bool, undone: bool = False) -> boo
     if _has_systemd():
         fine &= _run(say, ["systemctl", "daemon-reload"], dry=dry)
         if not undone:
-            fine &= _run(say, ["systemctl", "start", f"{UNIT}.path", f"{UNIT}.timer"], dry=dry)
+            fine &= _run(say, ["systemctl", "try-restart", f"{RECEIVER}.service"], dry=dry)  # an older one's code
+            fine &= _run(say, ["systemctl", "start", *WANTED], dry=dry)
     elif not undone:
         say("systemd does not run here: its units start with the machine; until then, run nmap-forwarder forward")
+        say("without systemd nobody receives entries: users put theirs into the spool, and can change them until then")
     if _audits():
         fine &= _run(say, ["augenrules", "--load"], dry=dry)
     elif not undone:

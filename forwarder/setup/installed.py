@@ -223,7 +223,7 @@ class Installed:
         """Remove a directory with nothing in it; tell whether to forget that it is ours."""
         if not where.is_dir():
             return True
-        inner = [where / name for name in (dropbox.TAKEN, dropbox.REFUSED)] if kind == "spool" else []
+        inner = [where / name for name in dropbox.OURS] if kind == "spool" else []
         if kind == "spool" and any(
             item not in inner or (item.is_dir() and any(item.iterdir())) for item in where.iterdir()
         ):
@@ -290,7 +290,7 @@ def _mark(path: Path) -> str:
 
 def _is_whole(path: Path) -> bool:
     """Tell whether a spool was made to its end."""
-    inner = all((path / name).is_dir() for name in (dropbox.TAKEN, dropbox.REFUSED))
+    inner = all((path / name).is_dir() for name in dropbox.OURS)
     return inner and stat.S_IMODE(path.stat().st_mode) == dropbox.MODE
 
 

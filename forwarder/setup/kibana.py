@@ -21,6 +21,8 @@ PLACES: Final = (
 )
 MEMORY: Final = "kibana.json"
 """In the state directory: what was installed where."""
+LINK: Final = "](/app/"
+"""How links to Kibana begin in notes."""
 OBJECT: Final = ("attributes", "references")
 """Members of a saved object that people change."""
 THEIRS: Final = ("actions", "enabled", "exceptions_list")
@@ -64,13 +66,16 @@ class Thing:
         return f"{self.kind}:{self.id}"
 
 
-def things() -> list[Thing]:
+def things(path: str = "") -> list[Thing]:
     """Return what is installed, in the order of installation.
+
+    Args:
+        path: of the space in its Kibana, such as `/s/soc`, which links in rules' notes must begin with.
 
     Raises:
         UsageError: the files are not where the program was installed.
     """
-    return [_thing(json.loads(line)) for line in lines() if "exportedCount" not in line[:40]]
+    return [_thing(json.loads(line), path) for line in lines() if "exportedCount" not in line[:40]]
 
 
 def lines() -> Iterator[str]:
@@ -83,8 +88,9 @@ def lines() -> Iterator[str]:
             yield from filter(str.strip, (home / name).read_text(encoding="utf-8").splitlines())
 
 
-def _thing(body: dict[str, Any]) -> Thing:
+def _thing(body: dict[str, Any], path: str) -> Thing:
     if "rule_id" in body:
+        body["note"] = body["note"].replace(LINK, f"]({path}/app/")
         return Thing("rule", body["rule_id"], body["name"], body)
     attributes = body.get("attributes", {})
     return Thing(body["type"], body["id"], attributes.get("title") or attributes.get("name") or body["id"], body)

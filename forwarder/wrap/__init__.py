@@ -9,6 +9,8 @@ import os
 
 SPOOL = "/var/spool/nmap-forwarder"
 """Where the shim's entries go, whatever the configuration says; `enroll` makes it."""
+SOCKET = "/run/nmap-forwarder/receive"
+"""Where entries are sent to before that, so that their owners cannot reach them; systemd makes it."""
 CONFIG = "/etc/nmap-forwarder/config.toml"
 """What the shim's policy is read from; nothing that a user could set."""
 MARK = b"nmap-forwarder shim"
@@ -22,14 +24,23 @@ REASON, TICKET = "NMAP_FORWARDER_REASON", "NMAP_FORWARDER_TICKET"
 """Environment variables by which scripts say why they scan."""
 
 
-def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL, config: str = CONFIG) -> int:
+def main(
+    tool: str,
+    argv: list[str],
+    *,
+    source: str = "shim",
+    spool: str = SPOOL,
+    receiver: str = SOCKET,
+    config: str = CONFIG,
+) -> int:
     """Run a tool and record its execution; nothing that fails here keeps the tool from running.
 
     Args:
         tool: absolute path of the real program, never of a shim.
         argv: all words, with the name that it was called by: `["nmap", "-sS", "192.0.2.1"]`.
         source: "shim" or "run".
-        spool: directory that entries are written to.
+        spool: directory that entries are written to, if
+        receiver: the socket that they are sent to, does not take them.
         config: configuration file of the policy; it may be missing.
 
     Returns:
@@ -46,7 +57,9 @@ def main(tool: str, argv: list[str], *, source: str = "shim", spool: str = SPOOL
     except Exception:  # noqa: BLE001
         os.execv(tool, argv)  # noqa: S606
     reason, ticket = (os.environ.get(name, "") for name in (REASON, TICKET))
-    request = Request(tool, argv, source=source, spool=spool, config=config, reason=reason, ticket=ticket)
+    request = Request(
+        tool, argv, source=source, spool=spool, receiver=receiver, config=config, reason=reason, ticket=ticket
+    )
     try:
         return finish(run(request), source)
     except KeyboardInterrupt:  # before there was a tool that it could have meant

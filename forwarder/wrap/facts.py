@@ -46,7 +46,12 @@ NOT_BELIEVED: Final = "SUDO_USER set without sudo"
 
 def now() -> str:
     """Return the time: RFC 3339, UTC, milliseconds."""
-    seconds, fraction = divmod(time.time_ns(), 10**9)
+    return timestamp(time.time_ns())
+
+
+def timestamp(nanoseconds: int) -> str:
+    """Return a time since 1970 in the same form."""
+    seconds, fraction = divmod(nanoseconds, 10**9)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction // 10**6:03d}Z"
 
 

@@ -27,6 +27,8 @@ class Request(NamedTuple):
     source: str = "shim"
     spool: str = ""
     """Directory that entries are written to; empty for the usual one."""
+    receiver: str = ""
+    """Socket that they are sent to instead, if somebody takes them there."""
     config: str = ""
     reason: str = ""
     ticket: str = ""
@@ -85,7 +87,7 @@ class Recorder:
         self.members["argv"] = self._mask(self.request.argv)
 
     def _open(self) -> None:
-        self.entry = Entry(self.request.spool or SPOOL)
+        self.entry = Entry(self.request.spool or SPOOL, self.request.receiver)
 
     def _gather(self) -> None:
         found, problems = gather(self._mask)

@@ -45,7 +45,7 @@ def has_policy(found: Mapping[str, Any]) -> bool:
     """Tell whether the settings ask anything of a scan, so that command lines need to be understood."""
     if not found:
         return False
-    from forwarder.policy_settings import DEFAULTS  # noqa: PLC0415
+    from forwarder.config.policy import DEFAULTS  # noqa: PLC0415
 
     return any(found[name] != value for name, value in DEFAULTS.items())
 

@@ -44,7 +44,6 @@ def run(request: Request) -> Result:
         return Result(REFUSED << 8, recorder.entry, recorder.failures, refused=True)
     plan = recorder.attempt("result", recorder.plan) or outputs.Plan(request.argv)
     status = _run(recorder, plan)
-    recorder.write("end.json")
     return Result(status, recorder.entry, recorder.failures)
 
 
@@ -67,6 +66,7 @@ def _run(recorder: Recorder, plan: outputs.Plan) -> int:
             recorder.problems.append("copy of the output is cut")
         recorder.attempt("outputs", recorder.collect, plan, started, time.time())
     finally:
+        recorder.write("end.json")
         child.release()
     return status
 
@@ -108,7 +108,9 @@ def _not_started(recorder: Recorder, error: OSError) -> int:
 
 
 def finish(result: Result, source: str) -> int:
-    """Say what failed where that may be said, and end as the tool did."""
+    """Tidy up, say what failed where that may be said, and end as the tool did."""
+    if result.entry:
+        result.entry.tidy()
     if result.failures and result.entry is None:
         import syslog  # noqa: PLC0415 - only failures need it
 

@@ -2,11 +2,10 @@
 
 import base64
 import json
-import os
 import shutil
-import signal
 from datetime import UTC, datetime, timedelta
 
+import crash
 import pytest
 from conftest import Forwarder, scan
 from scripted import Scripted
@@ -169,33 +168,23 @@ def test_what_cannot_be_compared_in_an_outage_is_left_and_the_others_go_on(forwa
 
 
 def die_at_put(forwarder, step):
-    """Forward in a process that kills itself with SIGKILL before its step-th request that writes; tell if it did."""
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}
-        return bool(status)
-    left, real = step, Client.call
+    """Forward in a process that is killed before or after a request that writes, the step-th such instant; tell if it was."""
 
-    def call(self, operation, **arguments):
-        nonlocal left
-        if not operation.startswith(("get_", "list_", "head_")):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        answer = real(self, operation, **arguments)
-        if not operation.startswith(("get_", "list_", "head_")):
-            left -= 1
-            if left == 0:  # the server took it, and we never heard
-                os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+    def prepare(count):
+        real = Client.call
 
-    try:
+        def call(self, operation, **arguments):
+            writes = not operation.startswith(("get_", "list_", "head_"))
+            if writes:
+                count()
+            answer = real(self, operation, **arguments)
+            if writes:
+                count()  # the server took it, and we never heard
+            return answer
+
         Client.call = call
-        forwarder.forward(forwarder.directory / "in")
-        os._exit(0)
-    finally:
-        os._exit(1)
+
+    return crash.killed(step, prepare, lambda: forwarder.forward(forwarder.directory / "in"))
 
 
 def test_a_kill_before_and_after_every_put_loses_nothing_and_doubles_nothing(tmp_path, bucket, monkeypatch):

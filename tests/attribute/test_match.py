@@ -99,3 +99,87 @@ def test_the_kernel_tells_that_an_output_is_roots():
 def test_the_spools_pair_of_names_needs_no_owner():
     scan = replace(SCAN, uid="", spool_id=ENTRY.identity)
     assert answer(ENTRY, scan) == ("exact", ("spool",))
+
+
+# --- users who write entries against their own runs, or other users' ---------------------------------------
+
+KERNEL = Execution(
+    *("auditd", "9:9", ARGV, "2026-03-02T09:12:56.050Z"),
+    host="box",
+    executable="/usr/bin/nmap",
+    pid=7,
+    ppid=6,
+    login=ALICE,
+    real=ALICE,
+    effective=ALICE,
+)
+WRAPPED = replace(ENTRY, pid=7, wrapper_pid=6, login=ALICE, outputs=())
+
+
+def merged(*parts: Execution) -> Known:
+    """All that is read, one after the other; it is one execution."""
+    item = known(parts[0])
+    for part in parts[1:]:
+        assert merge.find(part, [item]) is item
+        item.add(part)
+    return item
+
+
+REFUSED = replace(WRAPPED, identity="lie", policy_action="refused")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (KERNEL, REFUSED),
+        (REFUSED, KERNEL),
+        (WRAPPED, REFUSED),
+        (REFUSED, WRAPPED),
+        (WRAPPED, replace(REFUSED, identity=WRAPPED.identity)),  # its end, written by the user himself
+        (KERNEL, replace(WRAPPED, end="2026-03-02T08:00:00.000Z")),
+        (KERNEL, replace(WRAPPED, host="other", identity="lie")),
+    ],
+)
+def test_a_users_own_entry_does_not_hide_his_run(parts):
+    items = []
+    for part in parts:
+        if found := merge.find(part, items):
+            found.add(part)
+        else:
+            items.append(known(part))
+    found = match.assign([replace(SCAN, finish=1772442780.0)], items, "box")["s"]
+    assert found.confidence != "none"
+    assert found.executions
+
+
+def test_a_contradicted_refusal_is_said():
+    item = merged(KERNEL, REFUSED)
+    assert item.whole.policy_action == ""
+    assert "said to be refused, but ran" in item.whole.problems
+
+
+def test_a_refusal_that_a_shell_remembers_is_one():
+    item = merged(REFUSED, Execution("history", "h", ARGV, "2026-03-02T09:12:56Z", login=ALICE))
+    assert item.whole.policy_action == "refused"
+    assert answer(item)[0] == "none"
+
+
+def test_a_claim_that_words_were_cut_does_not_give_a_run_other_words():
+    lie = replace(WRAPPED, argv=("nmap", "innocent"), problems=(merge.CUT,))
+    assert merge.find(lie, [known(KERNEL)]) is None
+
+
+def test_another_users_entry_of_the_same_id_is_another_execution():
+    """Ids of entries are no secret: they stand in nmap's command line."""
+    lie = replace(WRAPPED, login=User(), real=BOB, effective=BOB, reason="innocent")
+    item = known(WRAPPED)
+    assert merge.find(lie, [item]) is None
+    item.add(lie)
+    assert [part.real for part in item.parts] == [ALICE, BOB]
+    scan = replace(SCAN, spool_id=WRAPPED.identity, spool_uid=ALICE.id)
+    found = match.assign([scan], [known(WRAPPED), replace_entity(known(lie))], "box")["s"]
+    assert (found.confidence, found.executions) == ("exact", (known(WRAPPED).entity_id,))
+
+
+def replace_entity(item: Known) -> Known:
+    return Known("other", item.parts)

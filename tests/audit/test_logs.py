@@ -10,12 +10,12 @@ import pytest
 from audit_lines import event, text
 from audit_runs import Runs
 
-from forwarder import config
 from forwarder.audit import sudo
 from forwarder.audit.files import CHUNK, Content
 from forwarder.audit.follow import MAX_LINE
 from forwarder.audit.interface import TOOLS
 from forwarder.config import Settings
+from forwarder.config.checks import AUDIT_KINDS
 from forwarder.errors import InputError
 
 
@@ -166,7 +166,7 @@ def test_the_configuration_in_the_documentation(tmp_path):
     page = (Path(__file__).parents[2] / "docs/AUDIT_LOGS.md").read_text()
     (tmp_path / "c.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
     settings = Settings({}, config=str(tmp_path / "c.toml"), environment={})
-    assert {source.partition(":")[0] for source in settings["audit.sources"]} == set(config.AUDIT_KINDS)
+    assert {source.partition(":")[0] for source in settings["audit.sources"]} == set(AUDIT_KINDS)
     assert settings["audit.tools"] == TOOLS
 
 

@@ -12,7 +12,8 @@ from orjson import Fragment
 
 from forwarder import commanding
 from forwarder.attribute.model import Answer, known
-from forwarder.audit.interface import Execution, Finding, Output, User
+from forwarder.audit.interface import Execution, Finding, Output, Peer, User
+from forwarder.config.policy import DEFAULTS, hours
 from forwarder.ecs import attribution, audit, fit, hosts, scans
 from forwarder.ecs import fields as table
 from forwarder.ecs.check import REQUIRED, TEXTS, _wrong, problems
@@ -23,7 +24,6 @@ from forwarder.errors import UsageError
 from forwarder.nmap import framing
 from forwarder.nmap.reader import Reader
 from forwarder.nmap.survey import Survey
-from forwarder.policy_settings import DEFAULTS, hours
 from forwarder.seal.manifest import MAX_RECORD_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +132,7 @@ SEEN = Execution(
     policy_action="flagged",
     policy_reasons=("ticket-missing",),
     problems=("arguments cut",),
+    peer=Peer(1000, 1000, 2289, MTIME, MTIME, 1000, 1000),
     log_path="/var/log/audit/audit.log",
     log_offset=1,
 )

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from conftest import Forwarder, need, scan, task
+from conftest import Forwarder, need, task
 
 from forwarder.seal.note import Verifier
 from forwarder.verify.attest import third_parties
@@ -21,10 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
-    forwarder = Forwarder(tmp_path_factory.mktemp("sealed"))
-    for n in range(3):
-        forwarder.forward(forwarder.write(f"{n}.xml", scan(n + 1, start=1700000000 + n)))
-    return forwarder
+    return Forwarder(tmp_path_factory.mktemp("sealed")).forward_scans(3)
 
 
 def shell(log, vkey, *more):

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import detection_engine
 import pytest
@@ -59,6 +59,15 @@ def test_the_same_seed_and_end_tell_the_same_story_and_another_seed_another(tmp_
     assert first == second
     assert told(tmp_path, days=9, seed=2)[1] != first
     assert one.marks.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize("hour", [0, 12, 19, 20, 22, 23])
+def test_only_the_forwarder_that_is_to_be_silent_is_silent_at_any_hour(tmp_path, hour):
+    end = END.replace(hour=hour, minute=59)
+    story, found = told(tmp_path, end=end, days=4)
+    newest = {document["nmap.seal.origin"]: document["event.ingested"] for document in found}
+    silent = {origin for origin, at in newest.items() if datetime.fromisoformat(at) < end - timedelta(hours=26)}
+    assert silent == {story.lab.origin}
 
 
 @pytest.mark.integration

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2] / "kibana"
 NAMES = [source.stem for source in sorted((ROOT / "rules").glob("*.toml"))]
 LINES = (ROOT / "rules.ndjson").read_text().splitlines()
 RULES = dict(zip(NAMES, map(json.loads, LINES), strict=True))
+DASHBOARDS = {json.loads(line).get("id") for line in (ROOT / "dashboards.ndjson").read_text().splitlines()}
 JSON = {"accept": "application/json", "content-type": "application/json"}
 PREFIXES = {"Data Source", "Domain", "Use Case", "Tactic", "Rule Type", "Resources", "Promotion"}
 BANDS = {"low": range(22), "medium": range(22, 48), "high": range(48, 74), "critical": range(74, 101)}
@@ -133,6 +134,9 @@ def test_a_rule_says_all_that_an_analyst_needs(make_rules, slug):
     for part in ("## Triage and analysis", f"### Investigating {rule['name']}", "### False positive analysis"):
         assert part in rule["note"]
     assert "### Response and remediation" in rule["note"]
+    dashboards = re.findall(r"\]\(/app/dashboards#/view/([a-z-]+)\)", rule["note"])
+    assert dashboards, "the first step leads to a dashboard"
+    assert set(dashboards) <= DASHBOARDS
     assert rule["false_positives"]
     assert rule["setup"].startswith("## Setup")
     assert rule["description"]

@@ -8,7 +8,14 @@ import pytest
 from forwarder.setup import kibana as room
 
 OBJECT = {"type": "dashboard", "id": "nmap-a", "attributes": {"title": "A"}, "references": []}
-RULE = {"rule_id": "5f0d3a52-8c1e-4f9b-9a63-1d2b7c4e6f80", "name": "R", "query": "a:b", "enabled": True, "tags": ["x"]}
+RULE = {
+    "rule_id": "5f0d3a52-8c1e-4f9b-9a63-1d2b7c4e6f80",
+    "name": "R",
+    "note": "See [A](/app/dashboards#/view/nmap-a).",
+    "query": "a:b",
+    "enabled": True,
+    "tags": ["x"],
+}
 
 
 @pytest.fixture
@@ -115,6 +122,15 @@ def test_each_space_is_one_of_its_own(setup, kibana, things):
     setup()
     assert setup("--space", "soc")[1][-1].endswith("/s/soc: 2 of 2 installed")
     assert ("soc", "dashboard", "nmap-a") in kibana.objects
+
+
+def test_links_in_notes_lead_to_the_space_that_the_rule_is_in(setup, kibana, things):
+    setup()
+    setup("--space", "soc")
+    notes = {space: rule["note"] for (space, _), rule in kibana.rules.items()}
+    assert notes["default"] == "See [A](/app/dashboards#/view/nmap-a)."
+    assert notes["soc"] == "See [A](/s/soc/app/dashboards#/view/nmap-a)."
+    assert setup("--space", "soc")[1][-1].endswith(": 0 of 2 installed")
 
 
 def test_a_kibana_that_starts_is_waited_for(setup, kibana, things):

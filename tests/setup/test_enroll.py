@@ -5,13 +5,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import crash
 import enrolled
 import pytest
 from conftest import need
@@ -61,6 +61,8 @@ def test_all_of_it_is_there_and_undo_leaves_the_machine_as_it_was_each_as_often_
     assert stat.S_IMODE((root / SHIM).stat().st_mode) == 0o755
     assert stat.S_IMODE((root / SPOOL).stat().st_mode) == 0o1733
     assert (root / UNITS / "multi-user.target.wants/nmap-forwarder-spool.path").resolve().is_file()
+    assert (root / UNITS / "sockets.target.wants/nmap-forwarder-receive.socket").resolve().is_file()
+    assert stat.S_IMODE((root / SPOOL / "received").stat().st_mode) == 0o700
     assert config.Settings({}, str(root / CONFIG), {})["audit.spool"] == Path("/") / SPOOL
     assert run(root) == Exit.OK
     assert snapshot(root) == installed
@@ -89,7 +91,7 @@ def test_a_dry_run_names_every_change_and_makes_none(root, capsys):
     made = (
         set(snapshot(root))
         - set(before)
-        - {f"{SPOOL}/taken", f"{SPOOL}/refused", "var/lib/nmap-forwarder-enrolled.json"}
+        - {f"{SPOOL}/taken", f"{SPOOL}/received", f"{SPOOL}/refused", "var/lib/nmap-forwarder-enrolled.json"}
     )
     assert [path for path in made if f"{root / path}" not in told] == []
     installed = snapshot(root)
@@ -226,33 +228,7 @@ def test_a_newer_version_replaces_what_an_older_one_made(root):
     assert snapshot(root) == before
 
 
-DEADLY = [(os, name) for name in ("fsync", "replace", "unlink", "mkdir", "rmdir", "symlink", "chmod")]
-
-
-def dies(step: int, action) -> bool:
-    """Do something in a process that kills itself before its step-th change; tell whether it did."""
-    if child := os.fork():
-        status = os.waitpid(child, 0)[1]
-        assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}
-        return bool(status)
-    left = [step]
-
-    def deadly(function):
-        def wrapped(*arguments, **options):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return wrapped
-
-    try:
-        for owner, name in DEADLY:
-            setattr(owner, name, deadly(getattr(owner, name)))
-        action()
-        os._exit(0)
-    finally:
-        os._exit(1)
+CHANGES = [(os, name) for name in ("fsync", "replace", "unlink", "mkdir", "rmdir", "symlink", "chmod")]
 
 
 @pytest.mark.parametrize("text", ["", "[seal]\nheartbeat_hours = 3\n"])
@@ -265,7 +241,7 @@ def test_killed_at_any_step_it_can_be_run_again_or_taken_back(root, text):
     installed = snapshot(root)
     run(root, "--undo")
     step = 1
-    while dies(step, lambda: run(root)):
+    while crash.dies(step, lambda: run(root), CHANGES):
         if step % 2:
             run(root)
             assert snapshot(root) == installed, step
@@ -274,7 +250,7 @@ def test_killed_at_any_step_it_can_be_run_again_or_taken_back(root, text):
         step += 1
     assert step > 30
     step = 1
-    while dies(step, lambda: run(root, "--undo")):
+    while crash.dies(step, lambda: run(root, "--undo"), CHANGES):
         run(root, "--undo")
         assert snapshot(root) == before, step
         run(root)
@@ -409,6 +385,43 @@ def test_sudo_finds_the_shim_too_and_nobody_runs_twice(machine):
     assert entry == [0, ["nmap", "-sL", "-n", "192.0.2.7"], 0, "", True, True]
 
 
+RECEIVE = """
+mkdir -p /run/nmap-forwarder; socket=/run/nmap-forwarder/receive
+systemd-socket-activate -l $socket $(sed -n 's/^ExecStart=//p' /etc/systemd/system/nmap-forwarder-receive.service) 2>/dev/null &
+while ! test -S $socket; do sleep 0.1; done; chmod 666 $socket
+"""
+"""Starts the receiver as its unit does, when somebody connects."""
+
+
+@pytest.mark.integration
+def test_what_users_run_goes_where_they_cannot_reach_it(machine):
+    need("systemd-socket-activate")
+    done = machine(
+        RECEIVE
+        + """
+        as 20001 nmap -sL -n 192.0.2.7 >/dev/null
+        as 20002 nmap -sL -n -oX - 192.0.2.9 >/dev/null
+        as 20001 nmap --no-such-option >/dev/null 2>&1; echo code $?
+        find /var/spool/nmap-forwarder -maxdepth 1 -type f -printf 'boxed %f\n'
+        find /var/spool/nmap-forwarder/received -type f -printf 'received %U %m %f\n' | sed 's/[0-9a-f]*\\.\\([esx]\\)/ID.\\1/' | sort
+        as 20001 ls /var/spool/nmap-forwarder/received 2>&1 | grep -c denied
+        """
+        + READ
+        + "kill %1"
+    )
+    lines = done.stdout.splitlines()
+    assert "code 255" in lines
+    assert not [line for line in lines if line.startswith("boxed")]
+    ends = [f"received 0 600 {uid}.ID.{kind}" for uid in (20001, 20002) for kind in ("end.json", "start.json", "xml")]
+    assert sorted(set(ends)) == sorted({line for line in lines if line.startswith("received")})
+    entries = sorted(json.loads(line) for line in lines if line.startswith("["))
+    assert entries == [
+        [20001, ["nmap", "--no-such-option"], 255, "", False, True],
+        [20001, ["nmap", "-sL", "-n", "192.0.2.7"], 0, "", True, True],
+        [20002, ["nmap", "-sL", "-n", "-oX", "-", "192.0.2.9"], 0, "", True, True],
+    ]
+
+
 @pytest.mark.integration
 def test_the_shim_adds_less_than_100_ms(machine):
     """Judged by processor time, because the clock also counts what else this machine does."""
@@ -446,6 +459,7 @@ def test_a_machine_is_left_as_it_was(machine):
     assert {"same", "changed"} <= set(lines)
     assert lines[-1].startswith("Nmap version")
     assert [line for line in lines if "systemd does not run here" in line]
+    assert [line for line in lines if "nobody receives entries" in line]
     assert [line for line in lines if "auditd does not run here" in line]
 
 
@@ -469,12 +483,13 @@ def test_daemons_that_run_are_told_and_their_failures_are_said(machine):
         """
     )
     lines = done.stdout.splitlines()
-    start = "systemctl start nmap-forwarder-spool.path nmap-forwarder-spool.timer"
-    stop = "systemctl stop nmap-forwarder-spool.path nmap-forwarder-spool.timer"
+    started = "nmap-forwarder-spool.path nmap-forwarder-spool.timer nmap-forwarder-receive.socket"
+    renew, start = "systemctl try-restart nmap-forwarder-receive.service", f"systemctl start {started}"
+    stop = f"systemctl stop {started} nmap-forwarder-receive.service"
     assert re.fullmatch("run .* -m compileall .*", lines.pop(0))
     assert lines == [
-        *("run systemctl daemon-reload", f"run {start}", "run augenrules --load"),
-        *("code 0", "systemctl daemon-reload", start, "augenrules --load"),
+        *("run systemctl daemon-reload", f"run {renew}", f"run {start}", "run augenrules --load"),
+        *("code 0", "systemctl daemon-reload", renew, start, "augenrules --load"),
         *("code 0", stop, "systemctl daemon-reload", "augenrules --load"),
         *("augenrules --load failed: line 3: no such field", "code 75"),
     ]
@@ -484,7 +499,7 @@ def test_daemons_that_run_are_told_and_their_failures_are_said(machine):
 def test_systemd_takes_the_units(root):
     verify = need("systemd-analyze")
     run(root)
-    units = sorted(str(path) for path in (root / UNITS).glob("nmap-forwarder-spool.*"))
+    units = sorted(str(path) for path in (root / UNITS).glob("nmap-forwarder-*"))
     done = subprocess.run([verify, "verify", "--man=no", *units], check=False, capture_output=True, text=True)
     assert [line for line in done.stderr.splitlines() if "nmap-forwarder" in line] == []
-    assert len(units) == 3
+    assert len(units) == 5

@@ -10,7 +10,7 @@ from conftest import Forwarder, scan
 
 from forwarder.archive.place import Bucket
 from forwarder.archive.s3 import Locking
-from forwarder.config import KEYS
+from forwarder.config.keys import KEYS
 from forwarder.seal.manifest import manifest_name
 from forwarder.setup.s3 import policies
 

@@ -27,10 +27,7 @@ DAYS = 400
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
     """An archive of five batches, with the key that signed it."""
-    forwarder = Forwarder(tmp_path_factory.mktemp("sealed"))
-    for n in range(5):
-        forwarder.forward(forwarder.write(f"{n}.xml", scan(n + 1, start=1700000000 + n)))
-    return forwarder
+    return Forwarder(tmp_path_factory.mktemp("sealed")).forward_scans(5)
 
 
 @pytest.fixture

@@ -23,10 +23,7 @@ from forwarder.verify.proof import check_proof
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
     """An archive of five batches, of 4, 7, 10, 13 and 16 records."""
-    forwarder = Forwarder(tmp_path_factory.mktemp("sealed"))
-    for n in range(5):
-        forwarder.forward(forwarder.write(f"{n}.xml", scan(n + 1, start=1700000000 + n)))
-    return forwarder
+    return Forwarder(tmp_path_factory.mktemp("sealed")).forward_scans(5)
 
 
 def make(forwarder, record_id, batch=None):

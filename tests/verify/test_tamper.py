@@ -18,9 +18,7 @@ from forwarder.verify.run import locate, read_checkpoint, verify
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
     """An archive of four batches."""
-    forwarder = Forwarder(tmp_path_factory.mktemp("sealed"))
-    for n in range(4):
-        forwarder.forward(forwarder.write(f"{n}.xml", scan(n + 1, start=1700000000 + n)))
+    forwarder = Forwarder(tmp_path_factory.mktemp("sealed")).forward_scans(4)
     assert not forwarder.verify().findings
     return forwarder
 

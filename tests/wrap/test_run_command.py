@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import wrapped
@@ -78,14 +76,15 @@ def test_a_shim_in_the_path_is_passed_by(forwarder, tmp_path):
     assert b"shim" not in ran.stdout
 
 
-def test_under_sudo_and_around_sudo(forwarder):
+def test_under_sudo_and_around_sudo(forwarder, tmp_path):
     if subprocess.run([need("sudo"), "-n", "true"], check=False).returncode:
         pytest.skip("sudo asks for a password here")
-    ran = forwarder.command("run", "--", "sudo", "-n", "nmap", "-sT", "-n", "-p", "1-3", "127.0.0.1")
+    words = ("sudo", "-n", "nmap", "-sT", "-n", "-p", "1-3", "127.0.0.1")
+    ran = forwarder.command("run", "--", *words, env={"TMPDIR": str(tmp_path)})
     assert ran.returncode == 0, ran.stderr
     (scan,) = forwarder.records("scan")
     assert scan["nmap"]["scan"]["type"] == ["connect"]
-    assert not list(Path(tempfile.gettempdir()).glob("nmap-forwarder-of-*/xml"))
+    assert not list(tmp_path.glob("nmap-forwarder-of-*"))
 
 
 def test_a_shim_below_sudo_leaves_recording_to_run(forwarder, tmp_path):

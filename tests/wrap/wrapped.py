@@ -72,6 +72,9 @@ def wrapper(tmp_path):
 def steady(output):
     """Return nmap's output without what differs from run to run, and without the option that we add, where it shows that."""
     text = re.sub(
-        rb" -oX \S+/[0-9a-f]{32}\.xml|\d{4}-\d\d-\d\d \d\d:\d\d \S+|\d+\.\d+s latency|in \d+\.\d+ seconds", b"", output
+        rb" -oX \S+/[0-9a-f]{32}\.xml|\d{4}-\d\d-\d\d \d\d:\d\d \S+|\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}|at \d\d:\d\d"
+        rb"|\d+\.\d+s (latency|elapsed)|in \d+\.\d+ seconds",
+        b"",
+        output,
     )
     return re.sub(rb"(Elapsed|latency|rtt|RTTVAR|took).*", b"", text)

@@ -1,4 +1,4 @@
-"""The settings `policy.*`: what each may be. forwarder.config has them in its table of keys."""
+"""The settings `policy.*`: what each may be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
+from forwarder.config.checks import one_of, texts
 from forwarder.nmap.options import usual
 from forwarder.nmap.risk import CLASSES
 
@@ -43,7 +44,7 @@ class Span:
 def hours(value: Any) -> tuple[Span, ...]:
     """Check policy.hours: `mon-fri 08:00-18:00`, several in a list or after `;`."""
     found = []
-    for item in _items(value, ";"):
+    for item in texts(value, ";"):
         match = SPAN.fullmatch(item.lower())
         if not match:
             raise ValueError('hours such as "mon-fri 08:00-18:00"')
@@ -104,7 +105,7 @@ def scopes(value: Any) -> tuple[str, ...]:
     from ipaddress import ip_network  # noqa: PLC0415 (its import costs more than most runs of the wrapper need)
 
     found = []
-    for item in _items(value, ","):
+    for item in texts(value):
         try:
             found.append(str(ip_network(item)))
         except ValueError:
@@ -116,12 +117,12 @@ def scopes(value: Any) -> tuple[str, ...]:
 
 def scanners(value: Any) -> tuple[str, ...]:
     """Check policy.scanners: users, and groups with a % before their name."""
-    return _items(value, ",")
+    return texts(value)
 
 
 def forbid(value: Any) -> tuple[str, ...]:
     """Check policy.forbid."""
-    found = _items(value, ",")
+    found = texts(value)
     for rule in found:
         kind, _, what = rule.partition(":")
         known = {"option": bool(usual(what)), "risk": what in CLASSES}.get(kind, bool(what))
@@ -130,17 +131,6 @@ def forbid(value: Any) -> tuple[str, ...]:
                 'rules such as "script:exploit", "evasion:decoys", "technique:udp", "option:-S", "risk:critical"'
             )
     return found
-
-
-def level(*values: str) -> Callable[[Any], str]:
-    """Return the check of a key that says what happens."""
-
-    def check(value: Any) -> str:
-        if value not in values:
-            raise ValueError(" or ".join(f'"{text}"' for text in values))
-        return str(value)
-
-    return check
 
 
 def overrides(value: Any) -> dict[str, dict[str, Any]]:
@@ -165,23 +155,16 @@ def overrides(value: Any) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _items(value: Any, separator: str) -> tuple[str, ...]:
-    items = value.split(separator) if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-        raise ValueError("a list of texts")
-    return tuple(item.strip() for item in items if item.strip())
-
-
 CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
-    "require_reason": level("none", "flag", "refuse"),
-    "require_ticket": level("none", "flag", "refuse"),
+    "require_reason": one_of("none", "flag", "refuse"),
+    "require_ticket": one_of("none", "flag", "refuse"),
     "ticket_pattern": pattern,
     "scopes": scopes,
-    "outside_scope": level("flag", "refuse"),
+    "outside_scope": one_of("flag", "refuse"),
     "forbid": forbid,
-    "forbidden": level("flag", "refuse"),
+    "forbidden": one_of("flag", "refuse"),
     "scanners": scanners,
-    "unlisted": level("none", "flag", "refuse"),
+    "unlisted": one_of("none", "flag", "refuse"),
 }
 """Keys that may differ by user and group."""
 DEFAULTS: Final[dict[str, Any]] = {
