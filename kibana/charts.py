@@ -82,6 +82,8 @@ def table(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
     for column in columns:  # what is not said shares the rest: texts
         if width := _width(panel, column["columnId"]):
             column["width"] = width
+        if panel["kinds"][column["columnId"]] == "string":
+            column["alignment"] = "left"  # Lens puts what is grouped by filters to the right
     found: Json = {"columns": columns, "rowHeight": panel.get("lines", "single"), "density": "compact"}
     found |= {"headerRowHeight": "auto"} if panel.get("lines") == "auto" else {"rowHeightLines": 1}
     if by := panel.get("sort"):
@@ -95,7 +97,8 @@ def table(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
 def _width(panel: Json, column: str) -> int | None:
     """Return the pixels of a column: what the source says, enough for a date, enough for the head of numbers."""
     label, kind = panel["labels"][column], panel["kinds"][column]
-    usual = {"date": DATE, "number": 8 * len(label) + 44}  # its sort arrow takes room beside the label
+    arrow = 20 if panel.get("sort") == label else 0
+    usual = {"date": DATE, "number": 8 * len(label) + 44 + arrow}
     found: int | None = panel.get("widths", {}).get(label, usual.get(kind))
     return found
 
@@ -123,7 +126,7 @@ def axes(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
         layer["yConfig"] = [{"forAccessor": metrics[0], "color": panel.get("color", BLUE)}]
     many = len(buckets) > 1 or len(metrics) > 1
     return {
-        "legend": {"isVisible": many, "position": "right", "shouldTruncate": True, "maxLines": 1},
+        "legend": {"isVisible": many, "position": "top", "shouldTruncate": False},
         "valueLabels": "show" if not many and chart == "bar_horizontal" else "hide",
         "preferredSeriesType": series,
         "fittingFunction": "None",

@@ -86,16 +86,17 @@ class Story:
     def _usual(self) -> Iterator[list[Document]]:
         for day in range(self.days):
             midnight = (self.start + timedelta(days=day + 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-            if midnight + timedelta(hours=20) > self.end - timedelta(hours=3):
-                break
-            self._drift(day)
-            yield from self._scheduled(midnight, day)
-            yield from self._by_people(midnight)
+            whole = midnight + timedelta(hours=20) <= self.end - timedelta(hours=3)
+            if whole:
+                self._drift(day)
+                yield from self._scheduled(midnight, day)
+                yield from self._by_people(midnight)
             for scanner in (*self.scanners.values(), self.lab):
                 at = midnight + timedelta(hours=18, minutes=self.rng.randrange(60))
-                if scanner is not self.lab or at < self.end - timedelta(hours=30):
+                silent = timedelta(hours=30) if scanner is self.lab else timedelta(minutes=40)
+                if at < self.end - silent:  # whenever the story ends, none but the lab's is silent for a day
                     yield self._kept(scanner, at)
-            if day % 3 == 2 and self.made:
+            if whole and day % 3 == 2 and self.made:
                 name, why, score, techniques = DETECTIONS[day // 3 % len(DETECTIONS)]
                 yield self.alert(midnight + timedelta(hours=19, minutes=40), score, name, why, techniques)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import detection_engine
 import pytest
@@ -52,6 +52,26 @@ def test_every_batch_but_the_newest_of_each_log_is_told_to_be_anchored(tmp_path)
             anchored[anchor["origin"], anchor["batch"]] = anchor["records"]
     newest = {origin: max(batch for log, batch in size if log == origin) for origin, _ in size}
     assert anchored == {batch: records for batch, records in size.items() if batch[1] < newest[batch[0]]}
+
+
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_at_whatever_hour_the_story_ends_only_one_forwarder_is_silent(tmp_path, hour):
+    end = END.replace(hour=hour, minute=30)
+    story, found = told(tmp_path, end=end, days=4)
+    silent = (end - timedelta(hours=26)).isoformat()
+    newest = {}
+    for document in found:
+        origin = document["nmap.seal.origin"]
+        newest[origin] = max(newest.get(origin, ""), document["event.ingested"])
+    assert [origin for origin, at in newest.items() if at < silent] == [story.lab.origin]
+
+
+def test_alerts_are_about_scans_that_are_there(tmp_path):
+    _, found = told(tmp_path, days=30)
+    scans = {one["nmap"]["scan"]["id"] for one in found if one["event"]["dataset"] == "nmap.scan"}
+    alerts = [one for one in found if one["event"]["dataset"] == "nmap.alert"]
+    assert len({one["rule"]["name"] for one in alerts}) > 2
+    assert {one["nmap"]["scan"]["id"] for one in alerts} <= scans
 
 
 def test_the_same_seed_and_end_tell_the_same_story_and_another_seed_another(tmp_path):
