@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from forwarder import intake
@@ -15,16 +16,31 @@ from forwarder.state import State
 
 
 def collect(
-    paths: list[str], state: State, settings: Settings, outcome: Outcome, listener: Listener
+    paths: list[str],
+    state: State,
+    settings: Settings,
+    outcome: Outcome,
+    listener: Listener,
+    ended: Iterable[str] = (),
 ) -> Iterator[Input]:
-    """Yield each input whose content is new, once it is safely in the spool."""
+    """Yield each input whose content is new, once it is safely in the spool.
+
+    Args:
+        paths: files, directories, patterns.
+        state: the open state directory.
+        settings: `intake.settle` says how long a file without an end is left alone.
+        outcome: is told what came of it.
+        listener: likewise.
+        ended: further files, whose writers are known to be done.
+    """
 
     def reject(error: InputError) -> None:
         listener.reject(str(error), outcome)
 
-    finder = intake.Finder(paths, reject)
-    writers = intake.Writers()
-    for found in finder:
+    finder = intake.Finder([*paths, *ended], reject)
+    writers, done = intake.Writers(), frozenset(ended)
+    for file in finder:
+        found = replace(file, ended=file.path in done)
         try:
             item, new = take_in(found, state, settings, writers, finder, outcome, listener)
         except InputError as error:

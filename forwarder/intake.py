@@ -61,6 +61,8 @@ class Found:
     named: bool
     """The user named it, so that passing it over needs a word."""
     stat: os.stat_result | None = None
+    ended: bool = False
+    """Its writer is known to be done: it is whole, or cut for good."""
 
 
 def owner(found: Found) -> tuple[str, str]:
@@ -312,7 +314,7 @@ def still_written(found: Found, settle: float, writers: Callable[[os.stat_result
     nmap writes its end tag last. A file without it counts as being written while it is younger than `settle`
     seconds, or while a process that we may look at has it open for writing.
     """
-    if found.stat is None or not os.path.isfile(found.path):  # noqa: PTH113
+    if found.ended or found.stat is None or not os.path.isfile(found.path):  # noqa: PTH113
         return ""
     age = time.time() - found.stat.st_mtime
     held = writers(found.stat)

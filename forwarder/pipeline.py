@@ -38,7 +38,7 @@ def forward(state: State, settings: Settings, paths: list[str], listener: Listen
         evidence.gather()
         for left in state.ledger.inputs("spooled"):  # an earlier run was stopped before their last record
             read(left, state, attributor, outcome, listener)
-        for item in inbox.collect([*paths, *evidence.files], state, settings, outcome, listener):
+        for item in inbox.collect(paths, state, settings, outcome, listener, ended=evidence.files):
             read(item, state, attributor, outcome, listener)
         attributor.close()
         batcher.tell()

@@ -10,10 +10,11 @@ Json = dict[str, Any]
 STOPS = {"good": "#54b399", "watch": "#d6bf57", "bad": "#e7664c"}
 """Of Kibana's palette for the colour-blind; each tile says in words, too, what its colour says."""
 
-WIDTHS = {"date": 140, "number": 100}
-"""Pixels of a table's columns."""
-ISO = 190
-"""Of a time that ES|QL gives: no data view formats it."""
+BLUE = "#6092c0"
+"""Of bars that all mean the same."""
+
+DATE = 155
+"""Pixels of a table's column with a time to the minute."""
 
 BLUES = ["#d9e4f1", "#b4cae3", "#8eb0d5", "#6692c4", "#3a73b0"]
 COOL = {
@@ -78,14 +79,27 @@ def metric(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
 def table(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
     """Rows and columns."""
     columns: list[Json] = [{"columnId": name, "isTransposed": False} for name in [*buckets, *metrics]]
-    for column in columns:  # what is not said gets the rest: texts
-        kind = panel["kinds"][column["columnId"]]
-        if kind in WIDTHS:
-            column["width"] = ISO if "esql" in panel and kind == "date" else WIDTHS[kind]
+    for column in columns:  # what is not said shares the rest: texts
+        if width := _width(panel, column["columnId"]):
+            column["width"] = width
+        if panel["kinds"][column["columnId"]] == "string":
+            column["alignment"] = "left"  # Lens puts what is grouped by filters to the right
     found: Json = {"columns": columns, "rowHeight": panel.get("lines", "single"), "density": "compact"}
     found |= {"headerRowHeight": "auto"} if panel.get("lines") == "auto" else {"rowHeightLines": 1}
+    if by := panel.get("sort"):
+        (column,) = [name for name, label in panel["labels"].items() if label == by]
+        found["sorting"] = {"columnId": column, "direction": "desc"}
     if panel.get("page", True):
         found["paging"] = {"size": panel.get("page", 10), "enabled": True}
+    return found
+
+
+def _width(panel: Json, column: str) -> int | None:
+    """Return the pixels of a column: what the source says, enough for a date, enough for the head of numbers."""
+    label, kind = panel["labels"][column], panel["kinds"][column]
+    arrow = 20 if panel.get("sort") == label else 0
+    usual = {"date": DATE, "number": 8 * len(label) + 44 + arrow}
+    found: int | None = panel.get("widths", {}).get(label, usual.get(kind))
     return found
 
 
@@ -108,9 +122,11 @@ def axes(panel: Json, metrics: list[str], buckets: list[str]) -> Json:
         layer["splitAccessor"] = buckets[1]
     if colors := panel.get("colors"):
         layer["colorMapping"] = mapping(colors)
+    elif len(buckets) == 1 and len(metrics) == 1:
+        layer["yConfig"] = [{"forAccessor": metrics[0], "color": panel.get("color", BLUE)}]
     many = len(buckets) > 1 or len(metrics) > 1
     return {
-        "legend": {"isVisible": many, "position": "right", "shouldTruncate": True, "maxLines": 1},
+        "legend": {"isVisible": many, "position": "top", "shouldTruncate": False},
         "valueLabels": "show" if not many and chart == "bar_horizontal" else "hide",
         "preferredSeriesType": series,
         "fittingFunction": "None",

@@ -38,7 +38,12 @@ class Columns:
         self.found: Json = {}
 
     def metric(self, metric: Json) -> str:
-        """Add what is counted or summed up, written as `of: count`, `of: unique nmap.scan.id`; return its id."""
+        """Add what is counted or summed up, written as `of: count`, `of: unique nmap.scan.id`; return its id.
+
+        With `minus:`, another of its kind, that is taken off.
+        """
+        if "minus" in metric:
+            return self._difference(metric)
         operation, _, field = metric["of"].partition(" ")
         kind = self._kind(field) if operation in {"last", "min", "max"} else "number"
         column: Json = {
@@ -63,6 +68,27 @@ class Columns:
         if form := metric.get("format"):
             column["params"]["format"] = {"id": form, "params": {"decimals": metric.get("decimals", 0)}}
         return self._add(column)
+
+    def _difference(self, metric: Json) -> str:
+        """Add `of` less `minus` as Lens keeps a formula: its text, the operands' columns, and a tree of both."""
+        kind, label = {"dataType": "number", "isBucketed": False, "scale": "ratio"}, metric["label"]
+        name = f"c{len(self.found)}"
+        # Lens takes what begins with the formula's id for the formula's own and lists it nowhere else.
+        self.found[name] = kind | {"label": label, "customLabel": True, "operationType": "formula"}
+        parts, texts = [], []
+        for part in (metric, metric["minus"]):
+            whole = {key: value for key, value in part.items() if key != "minus"} | {"label": label}
+            operand = self.found.pop(self.metric(whole))
+            parts.append(f"{name}X{len(parts)}")
+            self.found[parts[-1]] = operand
+            texts.append(_formula(operand))
+        text, tree = " - ".join(texts), f"{name}X{len(parts)}"
+        where = {"min": 0, "max": len(text)}
+        ast = {"type": "function", "name": "subtract", "args": parts, "location": where, "text": text}
+        self.found[tree] = kind | {"label": label, "customLabel": True, "operationType": "math", "references": parts}
+        self.found[tree]["params"] = {"tinymathAst": ast}
+        self.found[name] |= {"references": [tree], "params": {"formula": text, "isFormulaBroken": False}}
+        return name
 
     def bucket(self, bucket: Json, by: str | None) -> str:
         """Add what is grouped by: `field:`, `time:`, `ranges:` or `filters:`; return its id.
@@ -123,6 +149,14 @@ class Columns:
         }
 
 
+def _formula(column: Json) -> str:
+    """Return a counting column as the text of a formula."""
+    field = "" if column["sourceField"] == "___records___" else column["sourceField"]
+    asked = column.get("filter", {}).get("query")
+    arguments = [field, f"kql='{asked}'" if asked else ""]
+    return f"{column['operationType']}({', '.join(filter(None, arguments))})"
+
+
 def kql(query: str) -> Json:
     """Return a query in Kibana's language."""
     return {"query": " ".join(query.split()), "language": "kuery"}
@@ -157,7 +191,10 @@ def form(panel: Json, types: dict[str, str]) -> Json:
     ]
     layer = columns.layer() | {"ignoreGlobalFilters": unfiltered}
     reference = {"type": "index-pattern", "id": view, "name": f"indexpattern-datasource-layer-{LAYER}"}
-    panel = panel | {"kinds": {name: column["dataType"] for name, column in columns.found.items()}}
+    panel = panel | {
+        "kinds": {name: column["dataType"] for name, column in columns.found.items()},
+        "labels": {name: column["label"] for name, column in columns.found.items()},
+    }
     return _attributes(panel) | {
         "references": [reference],
         "state": _state(panel, metrics, buckets)
@@ -169,7 +206,7 @@ def esql(panel: Json) -> Json:
     """Return the attributes of a Lens panel whose columns are those of an ES|QL query.
 
     `columns:` gives the query's names → [what people read, type: number, string, date, boolean, ip]; `buckets:` says
-    which of them are no measures.
+    which of them are no measures; `time:` is the field that the dashboard's time is of, if not @timestamp.
     """
     names = {name: label for name, (label, _) in panel["columns"].items()}
     renamed = ", ".join(f"{name} AS `{label}`" for name, label in names.items())
@@ -180,14 +217,18 @@ def esql(panel: Json) -> Json:
     metrics = [label for label in kinds if label not in buckets]
     columns = [{"columnId": label, "fieldName": label, "meta": {"type": kind}} for label, kind in kinds.items()]
     ad_hoc = f"{AD_HOC}-{panel['id']}"
-    layer = {"index": ad_hoc, "query": query, "timeField": "@timestamp", "columns": columns, "allColumns": columns}
-    view = {"id": ad_hoc, "title": index, "name": index, "timeFieldName": "@timestamp", "sourceFilters": []}
+    time = panel.get("time", "@timestamp")
+    layer = {"index": ad_hoc, "query": query, "timeField": time, "columns": columns, "allColumns": columns}
+    view = {"id": ad_hoc, "title": index, "name": index, "timeFieldName": time, "sourceFilters": []}
     view |= {"fieldFormats": {}, "runtimeFieldMap": {}, "fieldAttrs": {}, "allowNoIndex": False}
-    state = _state(panel | {"kinds": kinds}, metrics, buckets) | {"query": query, "adHocDataViews": {ad_hoc: view}}
+    state = _state(panel | {"kinds": kinds, "labels": {label: label for label in kinds}}, metrics, buckets) | {
+        "query": query,
+        "adHocDataViews": {ad_hoc: view},
+    }
     state["internalReferences"] = [
         {"type": "index-pattern", "id": ad_hoc, "name": f"textBasedLanguages-datasource-layer-{LAYER}"}
     ]
-    refs = [{"id": ad_hoc, "title": index, "timeField": "@timestamp"}]
+    refs = [{"id": ad_hoc, "title": index, "timeField": time}]
     state["datasourceStates"] = {"textBased": {"layers": {LAYER: layer}, "indexPatternRefs": refs}}
     return _attributes(panel) | {"references": [], "state": state}
 

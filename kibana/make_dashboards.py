@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 MIGRATIONS = {"dashboard": "8.9.0", "index-pattern": "8.0.0", "search": "8.0.0"}
 """What Kibana 8.12 takes; a newer one migrates from there."""
 WIDTH = 48
+STAMP = 150
+"""Pixels of the column with the time that Discover puts before all others."""
 GROUP = "controlGroup"
 
 
@@ -77,7 +79,11 @@ def _search(search: Json) -> Json:
         "description": search["description"],
         "columns": search["columns"],
         "sort": [["@timestamp", "desc"]],
-        "grid": {"columns": {column: {"width": width} for column, width in search.get("widths", {}).items()}},
+        "grid": {
+            "columns": {
+                column: {"width": width} for column, width in ({"@timestamp": STAMP} | search["widths"]).items()
+            }
+        },
         "hideChart": True,
         "isTextBasedQuery": False,
         "rowHeight": 1,

@@ -8,6 +8,7 @@ detection-rules checks that queries name fields that exist.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import uuid
 from pathlib import Path
@@ -23,6 +24,8 @@ TYPES = {"constant_keyword": "keyword", "integer": "long", "match_only_text": "t
 """Type → what detection-rules knows it as."""
 ALWAYS: dict[str, Any] = {"actions": [], "exceptions_list": [], "to": "now", "version": 1}
 """What every rule has, and no source says."""
+PROSE = frozenset({"description", "note", "setup"})
+"""Texts that are wrapped in the sources."""
 
 
 def rule_id(slug: str) -> str:
@@ -45,8 +48,13 @@ def rule(source: Path) -> dict[str, Any]:
         found |= {window["field"]: window["value"] for window in terms["history_window_start"]}
     for name, value in found.items():
         if isinstance(value, str):
-            found[name] = value.strip()
+            found[name] = unwrapped(value.strip()) if name in PROSE else value.strip()
     return ALWAYS | found
+
+
+def unwrapped(text: str) -> str:
+    """Return Markdown with each paragraph and each item of a list in one line: Kibana shows all line breaks."""
+    return re.sub(r"(?<=[^\n])\n *(?=[^\n# -])", " ", text)
 
 
 def rules() -> dict[str, dict[str, Any]]:

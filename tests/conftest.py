@@ -23,7 +23,7 @@ import pytest
 import s3_server
 import zstandard
 
-from forwarder import pipeline, state
+from forwarder import cli, pipeline, state
 from forwarder.config import Settings
 from forwarder.keys.file import FileKey
 from forwarder.outcome import Listener, Outcome
@@ -39,6 +39,9 @@ for number, usual in (
 ):
     if signal.getsignal(number) == signal.SIG_IGN:  # as who starts the tests in the background leaves it
         signal.signal(number, usual)
+
+
+cli.parser = functools.cache(cli.parser)  # to make it takes longer than most of what tests have commands do
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ class StandIn:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict] = {}
         self.rules: dict[tuple[str, str], dict] = {}
+        self.spaces = {"default", "soc"}
         self.version = "8.12.2"
         self.key = "a2V5"
         self.away = 0
@@ -58,6 +59,9 @@ def serving() -> Iterator[StandIn]:  # noqa: C901 - a server in one piece
                 return
             if path == "/api/status":
                 self.answer(200, {"version": {"number": kibana.version}})
+            elif path.startswith("/api/spaces/space/"):
+                known = path.rpartition("/")[2] in kibana.spaces
+                self.answer(*(200, {}) if known else (404, {"message": "Not Found"}))
             elif found := kibana.rules.get((space, query["rule_id"][0])):
                 self.answer(200, found)
             else:
@@ -89,6 +93,8 @@ def serving() -> Iterator[StandIn]:  # noqa: C901 - a server in one piece
                     more = {"id": f"id of {name}", "immutable": False, "revision": before["revision"] + 1}
                     kibana.rules[space, name] = line | more
                 else:
+                    if any(key[1:] == (line["type"], name) and key[0] != space for key in kibana.objects):
+                        name = f"another id than {name}"  # an id is one space's
                     kibana.objects[space, line["type"], name] = line | {"updated_at": "now", "version": "x"}
             self.answer(200, {"success": not errors, "errors": errors})
 

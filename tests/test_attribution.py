@@ -278,6 +278,17 @@ def test_what_the_wrapper_left_is_exact(forwarder, spooled):
     sound(forwarder)
 
 
+def test_what_a_killed_nmap_had_found_is_read_although_it_was_written_just_now(forwarder, spooled):
+    forwarder.init()
+    spooled(scan(2, end=False), signal="SIGKILL")
+    assert forwarder.forward().waiting == 0
+    (record,) = forwarder.records("scan")
+    assert record["nmap"]["attribution"]["reason"] == ["spool"]
+    assert not record["nmap"]["scan"]["complete"]
+    assert len(forwarder.records("host")) == 2
+    assert not list((forwarder.directory / "spool").glob("taken/*"))
+
+
 def test_wrapper_kernel_and_sudo_saw_one_execution(forwarder, spooled, log):
     forwarder.flags["audit_sources"] = "auditd:/x"
     forwarder.init()

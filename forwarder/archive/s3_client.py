@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from forwarder.archive.interface import UndecryptableError
@@ -212,6 +213,7 @@ def connect(settings: Mapping[str, Any], bucket: Bucket) -> Client:
     """
     try:
         import boto3  # noqa: PLC0415
+        import botocore.session  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
     except ImportError:
@@ -226,10 +228,18 @@ def connect(settings: Mapping[str, Any], bucket: Bucket) -> Client:
         s3={"addressing_style": settings["s3.addressing"]},
     )
     try:
-        session = boto3.session.Session(
-            profile_name=settings["s3.profile"] or None, region_name=settings["s3.region"] or None
-        )
+        base = botocore.session.Session(profile=settings["s3.profile"] or None)
+        base.register_component("data_loader", _loader(base.get_config_variable("data_path")))
+        session = boto3.session.Session(botocore_session=base, region_name=settings["s3.region"] or None)
         boto = session.client("s3", endpoint_url=settings["s3.endpoint"] or None, config=config)
     except (BotoCoreError, ValueError) as error:
         raise unanswered(error, str(bucket)) from None
     return Client(boto, bucket, settings["s3.retry_seconds"])
+
+
+@cache
+def _loader(path: str | None) -> Any:
+    """Return what reads boto's descriptions of services and keeps them: that takes longer than the rest of a client."""
+    from botocore.loaders import create_loader  # noqa: PLC0415
+
+    return create_loader(path)

@@ -127,7 +127,7 @@ def _kibana(args: argparse.Namespace, values: Settings) -> Exit:
         raise UsageError("no Kibana to set up", "give --kibana URL, or set kibana.url")
     space = Kibana(values)
     space.check()
-    wanted, dry = kibana.things(urlsplit(space.place).path), args.dry_run or args.check
+    wanted, dry = kibana.things(values["kibana.space"], urlsplit(space.place).path), args.dry_run or args.check
     installer = kibana.Installer(space, values["state_dir"], say)
     count = installer.install(wanted, overwrite=args.overwrite, dry=dry)
     say(f"{space.place}: {count} of {len(wanted)} {'would be ' if dry else ''}installed")

@@ -177,8 +177,7 @@ class Planter:
         late = {one["event"]["dataset"] for one in documents if one["@timestamp"] > timestamp(self.taken_in)}
         story.marks["event_time_after_ingestion"] = [[story.main.name, dataset] for dataset in sorted(late)]
         yield documents
-        why = "alice never scanned 192.0.2.0/28"
-        alert = story.alert(self.taken_in - timedelta(minutes=2), 73, "Rare target", why)
+        alert = story.alert(self.taken_in - timedelta(minutes=2), 73, "Rare target", "never scanned before", ("T1595",))
         self.mark("promoted_alert", alert, "nmap.alert")
         yield alert
 

@@ -23,6 +23,19 @@ Marks = dict[str, list[Any]]
 """Rule → what it must find: ids of documents; of rules that aggregate, the values of what they group by."""
 SCHEDULED: Final = "-sS -sV --script ssl-cert,http-title,vulners,ssh-hostkey -p 1-10000 -oX {out} {net}"
 USUAL: Final = "-sS -p 1-10000 -oX {out} {net}"
+DETECTIONS: Final = (
+    ("Rare service", "its network had not shown the service in 30 days", 47, ("T1046",)),
+    ("Larger than usual", "its user never asked for as many addresses", 62, ("T1595", "T1046")),
+    ("Rare service", "its network had not shown the service in 30 days", 21, ("T1046",)),
+    ("Unusual hour", "its user never scanned at this time of the day", 38, ("T1595",)),
+    ("Rare target", "its user never scanned this network", 80, ("T1595",)),
+)
+"""Name, reason, score and techniques of the alerts that detectors would make."""
+TECHNIQUES: Final = {
+    "T1046": ("Network Service Discovery", "TA0007", "Discovery"),
+    "T1595": ("Active Scanning", "TA0043", "Reconnaissance"),
+}
+"""Technique → its name, its tactic, the tactic's name."""
 REASONS: Final = ("inventory", "patch check", "new firewall rule", "audit follow-up")
 
 
@@ -51,6 +64,7 @@ class Story:
         self.machines = machines(self.rng, self.end)
         self.desk = Desk(self.namespace, self.directory)
         self.count = 0
+        self.made: Document = {}  # the newest scan of a person, which detectors tell of
         host, origin = "example.com", "example.com/nmap"
         self.main = Scanner("scanner-1", f"scanner-1.{host}", "10.20.1.5", "internal", f"{origin}/scanner1")
         self.branch = Scanner("scanner-2", f"scanner-2.{host}", "10.30.1.5", "branch", f"{origin}/scanner2")
@@ -72,18 +86,19 @@ class Story:
     def _usual(self) -> Iterator[list[Document]]:
         for day in range(self.days):
             midnight = (self.start + timedelta(days=day + 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-            if midnight + timedelta(hours=20) > self.end - timedelta(hours=3):
-                break
-            self._drift(day)
-            yield from self._scheduled(midnight, day)
-            yield from self._by_people(midnight)
+            whole = midnight + timedelta(hours=20) <= self.end - timedelta(hours=3)
+            if whole:
+                self._drift(day)
+                yield from self._scheduled(midnight, day)
+                yield from self._by_people(midnight)
             for scanner in (*self.scanners.values(), self.lab):
-                at = midnight + timedelta(hours=21, minutes=30 + self.rng.randrange(30))
-                if scanner is not self.lab or at < self.end - timedelta(hours=30):
+                at = midnight + timedelta(hours=18, minutes=self.rng.randrange(60))
+                silent = timedelta(hours=30) if scanner is self.lab else timedelta(minutes=40)
+                if at < self.end - silent:  # whenever the story ends, none but the lab's is silent for a day
                     yield self._kept(scanner, at)
-            if day % 6 == 5:
-                score = 90 if day % 12 == 5 else 47
-                yield self.alert(midnight + timedelta(hours=10), score, "Rare service", "first seen in 30 days")
+            if whole and day % 3 == 2 and self.made:
+                name, why, score, techniques = DETECTIONS[day // 3 % len(DETECTIONS)]
+                yield self.alert(midnight + timedelta(hours=19, minutes=40), score, name, why, techniques)
 
     def _drift(self, day: int) -> None:
         """Change the company a little, as companies do."""
@@ -164,7 +179,10 @@ class Story:
                 f"nmap {run.args}", run.start, end, up, total, scripts=scripts, version=scanner.version, error=error
             )
             documents = documents if made else []
-            documents += self.desk.scan(scanner, run, item if made else None, text)
+            scanned = self.desk.scan(scanner, run, item if made else None, text)
+            if made and up and run.user != "svc-scan" and run.ticket:
+                self.made = next(one for one in scanned if one["event"]["dataset"] == "nmap.scan")
+            documents += scanned
         return self.desk.delivered(documents, scanner, ingested or end + timedelta(minutes=10))
 
     def inside(self, networks: str) -> list[Machine]:
@@ -180,9 +198,11 @@ class Story:
             found += seals.verification(look, verdict(scanner, at), scanner.batches)
         return self.desk.delivered([parsed(line) for line in found], scanner, at + timedelta(minutes=5))
 
-    def alert(self, at: datetime, score: int, name: str, why: str) -> list[Document]:
-        """Return an alert of a detector."""
+    def alert(self, at: datetime, score: int, name: str, why: str, techniques: tuple[str, ...]) -> list[Document]:
+        """Return an alert of a detector about the scan that a person made last."""
         self.count += 1
+        scan = self.made
+        tactics = {TECHNIQUES[one][1]: TECHNIQUES[one][2] for one in techniques}
         record: Document = {
             "@timestamp": timestamp(at),
             "data_stream": {"dataset": "nmap.alert", "namespace": self.namespace, "type": "logs"},
@@ -190,31 +210,31 @@ class Story:
             "event": {
                 "category": ["intrusion_detection"],
                 "dataset": "nmap.alert",
-                "end": timestamp(at),
+                "end": scan["event"]["end"],
                 "id": sha256(f"alert {self.count} {at}".encode()).hexdigest(),
                 "kind": "alert",
                 "module": "nmap",
                 "provider": "nmap-forwarder",
-                "reason": "inventory",
+                "reason": scan["event"]["reason"],
                 "risk_score": float(score),
                 "severity": score,
-                "start": timestamp(at - timedelta(hours=1)),
+                "start": scan["event"]["start"],
                 "type": ["info"],
             },
-            "labels": {"ticket": "SEC-1001"},
-            "message": f"{name}: {why}",
+            "labels": scan["labels"],
+            "message": f"{name}: {why} ({scan['process']['command_line']})",
             "nmap": {
-                "scan": {"id": sha256(f"scan {self.count}".encode()).hexdigest(), "vantage": self.main.vantage},
-                "target": {"network": ["10.20.1.0/24"]},
+                "scan": {"id": scan["nmap"]["scan"]["id"], "vantage": scan["nmap"]["scan"]["vantage"]},
+                "target": scan["nmap"]["target"],
             },
-            "observer": {"name": self.main.name},
+            "observer": {"name": scan["observer"]["name"]},
             "rule": {"id": name.lower().replace(" ", "-"), "name": name, "description": why},
             "threat": {
                 "framework": "MITRE ATT&CK",
-                "tactic": {"id": ["TA0043"], "name": ["Reconnaissance"]},
-                "technique": {"id": ["T1595"], "name": ["Active Scanning"]},
+                "tactic": {"id": [*tactics], "name": [*tactics.values()]},
+                "technique": {"id": [*techniques], "name": [TECHNIQUES[one][0] for one in techniques]},
             },
-            "user": {"name": "alice"},
+            "user": {"name": scan["user"]["name"]},
         }
         return self.desk.delivered([record], self.main, at + timedelta(minutes=2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +22,8 @@ PLACES: Final = (
 )
 MEMORY: Final = "kibana.json"
 """In the state directory: what was installed where."""
+ID: Final = re.compile(r'(?:(?<!\w)id\\*": ?\\*"|#/view/)nmap-[a-z-]+')
+"""Where a line names a saved object: a member `id`, also of JSON within JSON, and links to dashboards."""
 LINK: Final = "](/app/"
 """How links to Kibana begin in notes."""
 OBJECT: Final = ("attributes", "references")
@@ -66,16 +69,20 @@ class Thing:
         return f"{self.kind}:{self.id}"
 
 
-def things(path: str = "") -> list[Thing]:
+def things(space: str = "default", path: str = "") -> list[Thing]:
     """Return what is installed, in the order of installation.
 
     Args:
+        space: where to. Kibana gives saved objects another id where another space has theirs already, so in any but the
+            default one ours have names of their own.
         path: of the space in its Kibana, such as `/s/soc`, which links in rules' notes must begin with.
 
     Raises:
         UsageError: the files are not where the program was installed.
     """
-    return [_thing(json.loads(line), path) for line in lines() if "exportedCount" not in line[:40]]
+    own = "" if space == "default" else f"-{space}"
+    found = (ID.sub(rf"\g<0>{own}", line) for line in lines() if "exportedCount" not in line[:40])
+    return [_thing(json.loads(line), path) for line in found]
 
 
 def lines() -> Iterator[str]:

@@ -44,8 +44,9 @@ class Kibana:
     """
 
     def __init__(self, settings: Settings) -> None:
-        space = settings["kibana.space"]
-        self.place: str = settings["kibana.url"].rstrip("/") + ("" if space == "default" else f"/s/{quote(space)}")
+        self._space: str = settings["kibana.space"]
+        usual = self._space == "default"
+        self.place: str = settings["kibana.url"].rstrip("/") + ("" if usual else f"/s/{quote(self._space)}")
         self._timeout: int = settings["kibana.timeout"]
         self._patience: int = settings["kibana.retry_seconds"]
         self._session = requests.Session()
@@ -61,7 +62,7 @@ class Kibana:
             self._session.verify = str(path)
 
     def check(self) -> None:
-        """Make sure that a Kibana that is new enough answers.
+        """Make sure that a Kibana that is new enough answers, and has the space.
 
         Raises:
             ForwarderError: it does not.
@@ -74,6 +75,9 @@ class Kibana:
             raise UsageError(f"{self.place} does not answer like Kibana", "check kibana.url") from None
         if number < OLDEST:
             raise UsageError(f"{self.place} is Kibana {version}", "nmap-forwarder needs 8.12 or later")
+        path = f"/api/spaces/space/{quote(self._space)}"
+        if self._space != "default" and self._ask("GET", path, missing=NOT_FOUND) is None:
+            raise UsageError(f"{self.place}: there is no such space", "make it in Kibana, or correct kibana.space")
 
     def saved_object(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a saved object; None if there is none."""
@@ -136,8 +140,12 @@ class Kibana:
             reply = self._session.request(
                 method, url, json=body, files=files, timeout=self._timeout or None, allow_redirects=False
             )
-        except requests.exceptions.SSLError:
-            raise UsageError(f"{self.place}: its certificate is not trusted", "name its CA by kibana.ca_file") from None
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UsageError(
+                    f"{self.place}: its certificate is not trusted", "kibana.ca_file names its CA"
+                ) from None
+            raise UsageError(f"{self.place} does not speak TLS as we do", "is it https?") from None
         except (requests.ConnectionError, requests.Timeout):
             raise _LaterError(TemporaryError(f"{self.place} cannot be reached", hint)) from None
         except (requests.RequestException, ValueError) as error:
@@ -167,7 +175,9 @@ class Kibana:
 
 def _why(error: Any) -> str:
     """Return what an error of Kibana says, in one line."""
-    text = error.get("message") or error.get("type") or error if isinstance(error, dict) else error
+    text = error
+    if isinstance(error, dict):
+        text = next((error[name] for name in ("message", "reason", "error", "type") if error.get(name)), error)
     return " ".join(str(text).split())[:SHOWN]
 
 

@@ -212,7 +212,9 @@ def test_retry_after_as_a_date_is_waited_for(server, output):
     assert time.time() >= until.timestamp()
 
 
-@pytest.mark.parametrize("value", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)])
+@pytest.mark.parametrize(
+    "value", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)], ids=["seconds", "date"]
+)
 def test_a_server_that_wants_more_patience_than_there_is_is_left_at_once(server, output, value):
     server.bulk += [error(429, headers={"Retry-After": value})]
     begun = time.monotonic()

@@ -84,6 +84,7 @@ def _lens(name: str, attributes: Json) -> Asked:
     if query := state["query"]["query"]:
         found.kql.append(query)
     columns = [layer["columns"][column] for column in layer["columnOrder"]]
+    columns = [column for column in columns if column["operationType"] not in {"formula", "math"}]  # sums of others
     found.body = _body(found, columns)
     return found
 

@@ -134,6 +134,8 @@ def test_a_rule_says_all_that_an_analyst_needs(make_rules, slug):
     for part in ("## Triage and analysis", f"### Investigating {rule['name']}", "### False positive analysis"):
         assert part in rule["note"]
     assert "### Response and remediation" in rule["note"]
+    for text in (rule["note"], rule["setup"], rule["description"]):
+        assert not re.search(r"[^\n]\n(?!\n|- )", text), "Kibana shows each line break"
     dashboards = re.findall(r"\]\(/app/dashboards#/view/([a-z-]+)\)", rule["note"])
     assert dashboards, "the first step leads to a dashboard"
     assert set(dashboards) <= DASHBOARDS

@@ -1,6 +1,7 @@
 """Setting up Kibana, against a stand-in for it: what is installed, what is left, and what is said."""
 
 import json
+import re
 
 import kibana_stand_in
 import pytest
@@ -118,10 +119,24 @@ def test_without_memory_what_differs_is_taken_for_changed(setup, kibana, things,
     assert "somebody changed it" in setup()[1][0]
 
 
-def test_each_space_is_one_of_its_own(setup, kibana, things):
+def test_each_space_has_objects_of_its_own_which_name_each_other(setup, kibana):
     setup()
-    assert setup("--space", "soc")[1][-1].endswith("/s/soc: 2 of 2 installed")
-    assert ("soc", "dashboard", "nmap-a") in kibana.objects
+    assert setup("--space", "soc")[0] == 0
+    assert setup("--space", "soc", "--check")[0] == 0
+    places = {space: {key[1:] for key in kibana.objects if key[0] == space} for space in ("default", "soc")}
+    assert places["soc"] == {(kind, f"{name}-soc") for kind, name in places["default"]}
+    for (space, kind, _), found in kibana.objects.items():
+        assert {(one["type"], one["id"]) for one in found["references"]} <= places[space]
+        for name in re.findall(r"#/view/([a-z-]+)", json.dumps(found)):
+            assert ("dashboard", name) in places[space]
+        if kind == "index-pattern":
+            assert not found["attributes"]["title"].endswith("-soc")
+
+
+def test_a_space_that_is_not_there_is_told_before_anything_is_written(setup, kibana, things):
+    code, said = setup("--space", "sco")
+    assert (code, kibana.writes, len(said)) == (2, 0, 1)
+    assert "/s/sco: there is no such space" in said[0]
 
 
 def test_links_in_notes_lead_to_the_space_that_the_rule_is_in(setup, kibana, things):
@@ -129,7 +144,7 @@ def test_links_in_notes_lead_to_the_space_that_the_rule_is_in(setup, kibana, thi
     setup("--space", "soc")
     notes = {space: rule["note"] for (space, _), rule in kibana.rules.items()}
     assert notes["default"] == "See [A](/app/dashboards#/view/nmap-a)."
-    assert notes["soc"] == "See [A](/s/soc/app/dashboards#/view/nmap-a)."
+    assert notes["soc"] == "See [A](/s/soc/app/dashboards#/view/nmap-a-soc)."
     assert setup("--space", "soc")[1][-1].endswith(": 0 of 2 installed")
 
 
