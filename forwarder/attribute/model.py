@@ -84,6 +84,9 @@ class Known:
         others = [other for other in self.parts if other not in same]
         if any(other.policy_action != REFUSED for other in same):  # what began is not refused at its end
             part = _begun(part)
+        if len(others) >= MAX_PARTS and part.source not in WRAPPED:  # of its entries a user may make any number
+            last = max((at for at, other in enumerate(others) if other.source in WRAPPED), default=-1)
+            others = [other for at, other in enumerate(others) if at != last]
         if len(others) < MAX_PARTS:
             self.parts = [*others, replace(part, raw=b"")]
             self._whole = None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from forwarder.attribute import match, merge
-from forwarder.attribute.model import Known, Subject, combine, from_json, known, to_json
+from forwarder.attribute.model import MAX_PARTS, Known, Subject, combine, from_json, known, to_json
 from forwarder.attribute.words import words
 from forwarder.audit.entry import CLAIMED_EFFECTIVE
 from forwarder.audit.interface import Execution, Output, User
@@ -150,6 +150,13 @@ def test_a_users_own_entry_does_not_hide_his_run(parts):
     found = match.assign([replace(SCAN, finish=1772442780.0)], items, "box")["s"]
     assert found.confidence != "none"
     assert found.executions
+
+
+def test_many_entries_of_a_user_leave_room_for_what_the_kernel_saw():
+    item = merged(*(replace(REFUSED, identity=str(n)) for n in range(50)), KERNEL)
+    assert len(item.parts) == MAX_PARTS
+    assert KERNEL in item.parts
+    assert answer(item)[0] != "none"
 
 
 def test_a_contradicted_refusal_is_said():
