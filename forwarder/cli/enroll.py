@@ -20,10 +20,11 @@ examples:
   sudo nmap-forwarder enroll --undo            # remove what was installed, and nothing else
   nmap-forwarder enroll --root ./image         # into the root of an image that is being built
 
-Installs a shim in /usr/local/bin in front of nmap, a spool that all users may write
-to and only root reads, audit rules, and systemd units that seal what comes. nmap
-behaves as before; if this program is broken or gone, the shim runs nmap alone.
-What is there and not from us is never changed; what was changed since is left."""
+Installs a shim in /usr/local/bin in front of nmap, a receiver that keeps what it says
+where only root reads it (and a drop box for when nobody receives), audit rules, and
+systemd units that seal what comes. nmap behaves as before; if this program is broken
+or gone, the shim runs nmap alone. What is there and not from us is never changed; what
+was changed since is left."""
 
 
 def add(commands: Any) -> None:
