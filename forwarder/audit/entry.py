@@ -12,6 +12,7 @@ import pwd
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from itertools import pairwise
 from typing import Any, Final
 
@@ -21,7 +22,8 @@ VERSION: Final = 1
 MOST_WORDS: Final = 1 << 17
 """Items of a list: more words than Linux gives a program's command line in most configurations."""
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
-ADDRESS: Final = re.compile(r"[0-9a-fA-F.:]{2,64}(%[\w.-]{1,16})?", re.ASCII)
+ADDRESS: Final = re.compile(r"([0-9a-fA-F.:]{2,64})(%[\w.-]{1,16})?", re.ASCII)
+"""An address, and the zone that a link-local one has; of records it is no part."""
 HASH: Final = re.compile(r"([0-9a-f]{64})?")
 SIGNAL: Final = re.compile(r"(SIG[A-Z0-9+-]{1,12}|[0-9]{1,3})?")
 NUMBER: Final = re.compile(r"[0-9]{0,10}")
@@ -51,10 +53,18 @@ def _is_time(text: str) -> bool:
         return False
 
 
+def _is_address(text: str) -> bool:
+    match = ADDRESS.fullmatch(text)
+    try:
+        return bool(match and ip_address(match[1]))
+    except ValueError:
+        return False
+
+
 FORMS: Final[dict[str, Callable[[str], object]]] = {
     "start": lambda text: not text or _is_time(text),
     "end": lambda text: not text or _is_time(text),
-    "remote_ip": lambda text: not text or ADDRESS.fullmatch(text),
+    "remote_ip": lambda text: not text or _is_address(text),
     "sha256": HASH.fullmatch,
     "signal": SIGNAL.fullmatch,
     "session": NUMBER.fullmatch,
@@ -119,6 +129,7 @@ def parse(raw: bytes, identity: str, uid: int, peer: Peer | None = None) -> Exec
     execution = Execution(source=source, identity=identity, argv=argv, raw=raw)
     for name in TEXTS:
         setattr(execution, name, _text(said, name))
+    execution.remote_ip = execution.remote_ip.partition("%")[0]
     execution.version = _text(said, "tool_version")
     for name in LISTS:
         setattr(execution, name, _texts(said, name))
