@@ -94,7 +94,10 @@ def when(time: datetime, settings: Mapping[str, Any]) -> tuple[int, int, str]:
         time: with its time zone.
         settings: the keys `policy.*`.
     """
-    local = time.astimezone(zone(settings["policy.timezone"]) or UTC)
+    try:
+        local = time.astimezone(zone(settings["policy.timezone"]) or UTC)
+    except OverflowError:  # on the calendar's last or first day, which only somebody's file tells of
+        local = time
     spans: Sequence[Span] = settings["policy.hours"]
     working = any(span.holds(local) for span in spans)
     return local.hour, local.isoweekday(), ("working" if working else "off") if spans else ""

@@ -6,6 +6,7 @@ import pwd
 import secrets
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import crash
@@ -140,6 +141,24 @@ def test_arguments_that_are_no_utf_8_stop_nothing(audited, log):
     assert audited.forward().executions == 1
     log.append(seen(source="sudo", identity="other", pid=0, argv=("nmap", "-sL", "\udcff\udcfe")))
     assert audited.forward().executions == 0
+    sound(audited)
+
+
+@pytest.mark.parametrize(("zone", "start"), [("Asia/Tokyo", 253402300799), ("America/New_York", -62135596800)])
+def test_the_ends_of_the_calendar_stop_nothing(audited, log, monkeypatch, zone, start):
+    """A history may have any time, and so may a file that says it is nmap's."""
+    audited.init()
+    audited.write("config.toml", f'[policy]\ntimezone = "{zone}"\n')
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        ends = "9999-12-31T23:59:59.999Z" if start > 0 else "0001-01-01T00:00:00.000Z"
+        log.append(replace(seen(), start=ends))
+        outcome = audited.forward(audited.write("a.xml", scan(1, start=start)))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (outcome.executions, outcome.scans) == (1, 1)
     sound(audited)
 
 

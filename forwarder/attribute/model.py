@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from hashlib import sha256
@@ -274,7 +275,9 @@ def outputs_of(part: Execution) -> tuple[Output, ...]:
     """Return the outputs that a command line names, for sources that do not tell of any."""
     if part.tool != "nmap":
         return ()
-    start = datetime.fromisoformat(part.start).astimezone() if part.start else None
+    start = datetime.fromisoformat(part.start) if part.start else None
+    with suppress(OverflowError):  # on the calendar's last or first day it may have no local time; who wrote it lies
+        start = start and start.astimezone()
     return tuple(Output(path, kind) for kind, path in outputs(parse(part.argv), start))
 
 
