@@ -155,7 +155,7 @@ def _compare(execution: Execution, peer: Peer) -> None:
         execution.wrapper_pid = peer.pid
     times = [peer.started or execution.start, execution.start, execution.end or execution.start, peer.received]
     moments = [datetime.fromisoformat(time) for time in times]
-    if any(second < first - SLACK for first, second in pairwise(moments)):
+    if any(first - second > SLACK for first, second in pairwise(moments)):
         _doubt(execution, OTHER_TIME)
 
 

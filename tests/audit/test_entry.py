@@ -19,10 +19,11 @@ from forwarder.ecs.context import Options
 ID, UID = "0" * 32, 20001
 OPTIONS = Options(observer="box")
 TIME = "2026-03-02T08:00:00.000Z"
+ENDS = ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00.123456789Z")
 PEER = {"uid": UID, "gid": UID, "pid": 7, "received": TIME, "started": TIME, "real": UID, "login": 1000}
 TEXT = st.text(st.characters(exclude_categories=(), exclude_characters="\0"))
 OF_FORM = {
-    "end": st.sampled_from([TIME, "9999-12-31T23:59:59Z", "0001-01-01T00:00:00.123456789Z"]),
+    "end": st.sampled_from([TIME, *ENDS]),
     "policy_action": st.sampled_from(sorted(ACTIONS)),
     "remote_ip": st.sampled_from(["10.0.0.1", "::1", "fe80::1%eth0"]),
     "session": st.sampled_from(["0", "4294967295"]),
@@ -40,7 +41,7 @@ ENTRY = st.fixed_dictionaries(
         "id": st.just(ID),
         "source": st.sampled_from(["shim", "run"]),
         "argv": st.lists(st.sampled_from(["nmap", "sudo", "-oX", "-iL", "/dev/zero", "-D"]) | TEXT, min_size=1),
-        "start": st.just(TIME),
+        "start": st.sampled_from([TIME, *ENDS]),
     },
     optional={name: OF_FORM.get(name, TEXT) for name in TEXTS if name != "start"}
     | dict.fromkeys(LISTS, st.lists(TEXT, max_size=4))
