@@ -12,7 +12,8 @@ from forwarder.seal.canonical import encode
 
 UNREMARKABLE: Final = frozenset({"closed", "filtered"})
 """States whose ports have no record of their own by default."""
-PROTOCOLS: Final = ("tcp", "udp", "sctp", "ip")
+TRANSPORTS: Final = ("tcp", "udp", "sctp")
+PROTOCOLS: Final = (*TRANSPORTS, "ip")
 
 
 class Scanned:
@@ -41,15 +42,19 @@ class PortTally:
 
     def add(self, port: dict[str, Any]) -> None:
         """Count one port that nmap lists."""
+        protocol, state, reason = port.get("protocol", ""), port.get("state", ""), port.get("reason", "")
+        self.count(protocol, port.get("number"), state, reason)
+
+    def count(self, protocol: str, number: int | None, state: str, reason: str) -> None:
+        """Count likewise; empty texts and None are what nmap does not give."""
         self.listed += 1
-        number, protocol, state = port.get("number"), port.get("protocol", ""), port.get("state", "")
         if number is None:
             return
         self._numbers[protocol].append(number)
         if state == "open" and protocol in PROTOCOLS:
             self._open[protocol].append(number)
         elif state in UNREMARKABLE:
-            self._groups[state, protocol, port.get("reason", "")].append(number)
+            self._groups[state, protocol, reason].append(number)
 
     @property
     def open_count(self) -> int:
