@@ -34,8 +34,6 @@ EVENT: Final = (
 """`event` as canonical JSON; only its id differs."""
 HOLE: Final = b"\0"
 """What stands for a hole: in JSON it is always escaped."""
-FOLLOWING: Final = (("http", "login"), ("ssh",), ("tls",))
-"""Facts of scripts by where they go in canonical JSON of `nmap`: behind `host`, behind `script`, behind `time`."""
 CERTIFICATE: Final = b'"ssl-cert"'
 """What is in the JSON of scripts that found a certificate, which says more than a splice has place for."""
 
@@ -184,14 +182,19 @@ class Splice:
             or len(port.words) > self._room
         ):
             return None
-        host = scan = time = b""
+        host = scan = time = b""  # what follows those members of `nmap`
         if facts:
             if not facts.keys() <= scripts.PORT:
                 return None
-            said = {
-                name: b',"%s":%s' % (name.encode(), encode(value)) for name, value in scripts.of_port(facts).items()
-            }
-            host, scan, time = (b"".join(said.get(name, b"") for name in names) for names in FOLLOWING)
+            said = scripts.of_port(facts)
+            for name in sorted(said):
+                member = b',"%b":%b' % (name.encode(), encode(said[name]))
+                if name == "ssh":
+                    scan += member
+                elif name == "tls":
+                    time += member
+                else:
+                    host += member
         (a, b, c, d, e, f, g, h, i, j) = self._pieces
         parts = (a, port.number, b, identity.encode(), c, port.words, d, port.network, e, host, f, port.port)
         line = b"".join((*parts, g, port.script, scan, h, time, i, port.service, j))

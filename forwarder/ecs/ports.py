@@ -35,7 +35,7 @@ class PortTally:
     """Gathers a host's ports while they go by."""
 
     def __init__(self) -> None:
-        self.listed = 0
+        self.listed = self.open_count = 0
         self._open: defaultdict[str, list[int]] = defaultdict(list)
         self._groups: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
@@ -53,13 +53,9 @@ class PortTally:
         self._numbers[protocol].append(number)
         if state == "open" and protocol in PROTOCOLS:
             self._open[protocol].append(number)
+            self.open_count += 1
         elif state in UNREMARKABLE:
             self._groups[state, protocol, reason].append(number)
-
-    @property
-    def open_count(self) -> int:
-        """Number of open ports."""
-        return sum(map(len, self._open.values()))
 
     def summary(self, extra: list[dict[str, Any]], scanned: Scanned) -> dict[str, Any]:
         """Return nmap.host.port.

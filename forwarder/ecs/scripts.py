@@ -38,7 +38,7 @@ def add(record: dict[str, Any], facts: Facts | None = None) -> list[Finding]:
 
 def of_port(facts: Facts) -> dict[str, Any]:
     """Return what goes under nmap.* of a port, by family."""
-    found: dict[str, Any] = {family: facts[family] for family in PORT if facts.get(family)}
+    found: dict[str, Any] = {family: found for family, found in facts.items() if found and family in PORT}
     if keys := found.get("ssh", {}).get("host_key"):
         found["ssh"]["host_key"] = [
             {name: value for name, value in zip(key._fields, key, strict=True) if value not in {"", None}}
