@@ -40,10 +40,14 @@ def find(part: Execution, candidates: Iterable[Known]) -> Known | None:
 
 
 def _taken(part: Execution, item: Known) -> bool:
-    """Tell whether a source that writes one line for each execution has written it already."""
+    """Tell whether a source that writes one line for each execution has written it already.
+
+    sudo may write to several logs: syslog, the journal, a file of its own.
+    """
     if part.source in BY_PROCESS:
         return False
-    return any(other.source == part.source and other.identity != part.identity for other in item.parts)
+    others = [other for other in item.parts if other.source == part.source and other.identity != part.identity]
+    return any(part.source != "sudo" or other.log_path == part.log_path for other in others)
 
 
 def _distance(part: Execution, other: Execution) -> float | None:
