@@ -40,10 +40,14 @@ def find(part: Execution, candidates: Iterable[Known]) -> Known | None:
 
 
 def _taken(part: Execution, item: Known) -> bool:
-    """Tell whether a source that writes one line for each execution has written it already."""
+    """Tell whether a source that writes one line for each execution has written it already.
+
+    sudo may write to several logs: syslog, the journal, a file of its own.
+    """
     if part.source in BY_PROCESS:
         return False
-    return any(other.source == part.source and other.identity != part.identity for other in item.parts)
+    others = [other for other in item.parts if other.source == part.source and other.identity != part.identity]
+    return any(part.source != "sudo" or other.log_path == part.log_path for other in others)
 
 
 def _distance(part: Execution, other: Execution) -> float | None:
@@ -73,12 +77,22 @@ def _one_process(part: Execution, other: Execution, apart: float, *, alike: bool
         return alike or _is_cut(part) or _is_cut(other)
     if not alike or apart > DESCENT:
         return False
-    return part.pid == other.wrapper_pid or other.pid == part.wrapper_pid or _calls(part, other) or _calls(other, part)
+    pairs = ((part, other), (other, part))
+    return any(_wraps(*pair) or _calls(*pair) for pair in pairs)
 
 
 def _is_cut(part: Execution) -> bool:
     """Tell whether a command line is not whole; what a user says of that in an entry of his counts for nothing."""
     return CUT in part.problems and part.source not in WRAPPED
+
+
+def _wraps(wrapped: Execution, tool: Execution) -> bool:
+    """Tell whether the one's wrapper is the other's process, or its parent.
+
+    That number is right also where the tool's own is one of a process namespace, if the receiver saw it; and it needs
+    no equal times: on a busy machine seconds pass between the wrapper's start and nmap's.
+    """
+    return wrapped.wrapper_pid > 0 and wrapped.wrapper_pid in {tool.pid, tool.ppid}
 
 
 def _calls(parent: Execution, child: Execution) -> bool:

@@ -13,6 +13,7 @@ from forwarder.attribute.words import words
 from forwarder.audit.entry import CLAIMED_EFFECTIVE, CLAIMED_LOGIN, CLAIMED_SUDO
 from forwarder.audit.interface import STRONG, Execution, Output, Peer, User, facts
 from forwarder.nmap.command import outputs, parse
+from forwarder.wrap.sudo import tool_at
 
 SCHEME: Final = "nmap-forwarder/execution/v1"
 KERNEL_FIRST: Final = ("auditd", "laurel", "run", "shim", "sudo-io", "sudo", "history")
@@ -100,7 +101,7 @@ class Known:
     @property
     def words(self) -> str:
         """Comparable form of its command line."""
-        return words(self.whole.argv)
+        return words_of(self.whole)
 
     @property
     def proofs(self) -> set[str]:
@@ -282,5 +283,5 @@ def outputs_of(part: Execution) -> tuple[Output, ...]:
 
 
 def words_of(part: Execution) -> str:
-    """Return the comparable form of an execution's command line."""
-    return words(part.argv)
+    """Return the comparable form of an execution's command line, without the sudo that a wrapper was told to call."""
+    return words(part.argv[max(0, tool_at(list(part.argv))) :])

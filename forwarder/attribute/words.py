@@ -7,8 +7,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
-ADDED: Final = re.compile(r"(?:^|\s)-oX\s+\S*/[0-9a-f]{32}(?:\.[a-z]+)*(?=\s|$)")
-"""What the wrapper adds to a command line without XML output: a file in its spool, named by the execution's id."""
+from forwarder.wrap import PRIVATE
+
+ADDED: Final = re.compile(rf"(?:^|\s)-oX\s+\S*/(?:[0-9a-f]{{32}}(?:\.[a-z]+)*|{re.escape(PRIVATE)}\d+-\w+/xml)(?=\s|$)")
+"""What the wrapper adds to a command line without XML output: a file in its spool, named by the execution's id; behind
+sudo one in a directory of its own."""
 QUOTES: Final = str.maketrans("", "", '"\\')
 """nmap ≥ 6 quotes words with blanks in its XML and escapes `"` and a backslash; older ones do neither."""
 

@@ -26,6 +26,9 @@ SEARCHED: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin",
 SHIM: Final = "/usr/local/bin/nmap"
 """Before /usr/bin in the PATH of shells and of sudo, and no package's."""
 RULES: Final = "/etc/audit/rules.d/nmap-forwarder.rules"
+AUDIT_LOG: Final = "auditd:/var/log/audit/audit.log"
+KERNEL: Final = ("auditd:", "laurel:")
+"""How sources begin that have the kernel's own records."""
 SYSTEMD: Final = "/etc/systemd/system"
 UNIT: Final = "nmap-forwarder-spool"
 RECEIVER: Final = "nmap-forwarder-receive"
@@ -255,7 +258,7 @@ def after(say: Callable[[str], None], *, dry: bool, undone: bool = False) -> boo
 
 
 def cautions() -> Iterator[str]:
-    """Yield what on this machine goes past the shim."""
+    """Yield what on this machine goes past the shim, or is written down and not read."""
     if shutil.which("sudo"):
         told = subprocess.run(["sudo", "-V"], check=False, capture_output=True, text=True).stdout  # noqa: S607
         for line in told.splitlines():
@@ -263,6 +266,9 @@ def cautions() -> Iterator[str]:
             directories = [directory for directory in value if directory in {"/usr/local/bin", "/usr/bin", "/bin"}]
             if value and directories[:1] != ["/usr/local/bin"]:
                 yield "sudo's secure_path does not begin with /usr/local/bin: only auditd sees what `sudo nmap` runs"
+    sources = config.part(wrap.CONFIG, ("audit.sources",), {})["audit.sources"]
+    if _audits() and not any(source.startswith(KERNEL) for source in sources):
+        yield f'nothing reads what auditd writes down: add to [audit] in {wrap.CONFIG}: sources = ["{AUDIT_LOG}"]'
 
 
 def _has_systemd() -> bool:

@@ -92,11 +92,21 @@ def gather(mask: Callable[[list[str]], list[str]]) -> tuple[dict[str, Any], list
 
 
 def user(uid: int) -> dict[str, str]:
-    """Return a user's number and, if the machine knows one, name."""
+    """Return a user's number, as it is outside of a user namespace, and, if the machine knows one, name."""
+    uid = _outside(uid)
     try:
         return {"id": str(uid), "name": pwd.getpwuid(uid).pw_name}
     except KeyError:
         return {"id": str(uid)}
+
+
+def _outside(uid: int) -> int:
+    """Return a user's number where the user namespace that we are in was made: uid_map of user_namespaces(7)."""
+    for line in read("/proc/self/uid_map").splitlines():
+        inside, outside, count = map(int, line.split())
+        if 0 <= uid - inside < count:
+            return outside + uid - inside
+    return uid
 
 
 def _environment(mask: Callable[[list[str]], list[str]]) -> list[str]:
@@ -116,6 +126,15 @@ def _login() -> dict[str, str]:
     return user(int(number)) if number else {}
 
 
+def _called_by(sudo: Process, name: str) -> bool:
+    """Tell whether a process with root's rights was called by a user: his number is its real one, or it took root's."""
+    try:
+        caller = pwd.getpwnam(name).pw_uid
+    except KeyError:
+        caller = 0
+    return sudo.effective_uid == 0 and sudo.real_uid in {0, caller}
+
+
 def _cwd(problems: list[str]) -> str:
     try:
         return os.getcwd()  # noqa: PTH109
@@ -129,7 +148,7 @@ def _sudo_user(above: list[Process], problems: list[str]) -> str:
     name = os.environ.get("SUDO_USER", "")[:256]
     if not name:
         return ""
-    if os.getuid() == 0 or any(process.name == "sudo" and process.real_uid == 0 for process in above):
+    if _outside(os.getuid()) == 0 or any(process.name == "sudo" and _called_by(process, name) for process in above):
         return name
     problems.append(NOT_BELIEVED)
     return ""

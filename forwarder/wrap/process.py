@@ -22,6 +22,7 @@ class Process(NamedTuple):
     terminal: str
     """pts/0, tty1; empty without a controlling terminal."""
     real_uid: int
+    effective_uid: int
 
 
 def read(path: str, limit: int = 1 << 20) -> bytes:
@@ -47,9 +48,9 @@ def look(pid: int) -> Process | None:
     fields = after.split()
     if len(fields) < 5:  # noqa: PLR2004
         return None
-    uid = read(f"/proc/{pid}/status").partition(b"\nUid:")[2].split(None, 1)
+    uids = read(f"/proc/{pid}/status").partition(b"\nUid:")[2].split(None, 2)[:2] or (-1, -1)
     name = os.fsdecode(before.partition(b"(")[2])
-    return Process(pid, name, int(fields[1]), _terminal(int(fields[4])), int(uid[0]) if uid else -1)
+    return Process(pid, name, int(fields[1]), _terminal(int(fields[4])), *map(int, uids))
 
 
 def ancestors(pid: int) -> list[Process]:

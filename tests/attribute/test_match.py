@@ -65,6 +65,7 @@ def test_sudos_line_is_of_what_the_kernel_saw_and_two_lines_are_of_two(trusted):
     assert merge.find(line, [item]) is item
     item.add(line)
     assert merge.find(replace(line, identity="5"), [item]) is None
+    assert merge.find(replace(line, identity="5", log_path="/var/log/sudo.json"), [item]) is item
 
 
 def test_the_hash_of_ones_own_output_is_exact():

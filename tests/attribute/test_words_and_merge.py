@@ -32,6 +32,7 @@ SEEN = Execution(
         (("/usr/bin/nmap", "--script-args", 'a=b c,d="x\\y"'), 'nmap --script-args "a=b c,d=\\"x\\\\y\\""'),
         (("nmap", "--data-string", "é"), "nmap --data-string Ã©"),
         (("nmap", "-n", "::1"), f"nmap -n -oX {SPOOLED} ::1"),
+        (("nmap", "-n", "::1"), "nmap -oX /tmp/nmap-forwarder-of-1749-ly_bvxmx/xml -n ::1"),
     ],
 )
 def test_an_argv_is_what_nmap_writes_of_it(argv, args):
@@ -50,6 +51,11 @@ def test_other_words_are_others_and_none_are_none():
         ({"source": "shim", "identity": "b", "pid": 5, "ppid": 3, "start": "2026-03-02T09:12:55.900Z"}, True),
         ({"source": "shim", "identity": "b", "pid": 9, "ppid": 3, "wrapper_pid": 7}, True),
         ({"source": "shim", "identity": "b", "pid": 9, "ppid": 3, "wrapper_pid": 8}, False),
+        # a process namespace has numbers of its own; a busy machine takes seconds from the wrapper's start to nmap's
+        ({"source": "shim", "identity": "b", "pid": 3, "ppid": 1, "wrapper_pid": 5}, True),
+        ({"source": "shim", "identity": "b", "wrapper_pid": 5, "start": "2026-03-02T09:12:51.900Z"}, True),
+        ({"source": "shim", "identity": "b", "wrapper_pid": 5, "start": "2026-03-02T09:11:51.900Z"}, False),
+        ({"source": "run", "identity": "b", "argv": ("sudo", "-E", *SEEN.argv), "pid": 5, "wrapper_pid": 4}, True),
         ({"identity": "1:2", "pid": 8}, False),
         ({"identity": "1:2", "start": "2026-03-02T10:12:56.100Z"}, False),
         (

@@ -503,3 +503,16 @@ def test_systemd_takes_the_units(root):
     done = subprocess.run([verify, "verify", "--man=no", *units], check=False, capture_output=True, text=True)
     assert [line for line in done.stderr.splitlines() if "nmap-forwarder" in line] == []
     assert len(units) == 5
+
+
+def test_a_log_that_the_rules_fill_and_nobody_reads_is_said(tmp_path, monkeypatch):
+    file = tmp_path / "config.toml"
+    monkeypatch.setattr(enroll.wrap, "CONFIG", str(file))
+    monkeypatch.setattr(enroll.shutil, "which", lambda _: None)
+    monkeypatch.setattr(enroll, "_audits", lambda: True)
+    (line,) = enroll.cautions()
+    assert "nothing reads what auditd writes down" in line
+    file.write_text("[audit]\n" + line.rpartition(": ")[2] + "\n")
+    assert list(enroll.cautions()) == []
+    file.write_text('[audit]\nsources = ["laurel:/var/log/laurel/audit.log"]\n')
+    assert list(enroll.cautions()) == []

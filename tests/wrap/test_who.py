@@ -1,6 +1,7 @@
 """Who, where and by what: by the kernel where it tells, marked where somebody only claims it."""
 
 import os
+import pwd
 import shutil
 import struct
 import subprocess
@@ -75,6 +76,27 @@ def test_sudos_caller_is_told(users):
     assert entry["sudo_user"] == "root"
 
 
+def test_a_sudo_that_belongs_to_its_caller_is_believed_on_that_caller_alone(monkeypatch):
+    """sudo without a terminal keeps its caller's number as its real one; other setuid programs may have its name."""
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    caller, other = (pwd.getpwnam(name).pw_uid for name in ("daemon", "bin"))
+    monkeypatch.setenv("SUDO_USER", "daemon")
+    for uids, told in (((caller, 0), "daemon"), ((0, 0), "daemon"), ((other, 0), ""), ((caller, caller), "")):
+        problems = []
+        assert facts._sudo_user([process.Process(2, "sudo", 1, "", *uids)], problems) == told
+        assert bool(problems) is not bool(told)
+
+
+def test_root_of_a_user_namespace_is_who_made_it(users):
+    unshare = need("unshare")
+    command = [unshare, "-r", *users.command(*LIST)]
+    ran = subprocess.run(command, capture_output=True, cwd="/", check=False, user=12345, group=12345, extra_groups=[])
+    if ran.returncode and b"unshare" in ran.stderr:
+        pytest.skip(f"no user namespaces here: {ran.stderr.decode()}")
+    entry = users.entry()
+    assert (entry["real"]["id"], entry["effective"]["id"]) == ("12345", "12345")
+
+
 def test_members_are_those_of_an_execution(wrapper):
     wrapper.run(*LIST)
     entry = wrapper.entry()
@@ -120,7 +142,7 @@ def test_the_address_of_a_session_is_sshds(tmp_path, monkeypatch):
     monkeypatch.setenv("SSH_CONNECTION", "198.51.100.9 1 192.0.2.1 22")
     assert login.remote({"pts/1"}, [], str(file)) == ("192.0.2.7", "")
     assert login.remote({"pts/3"}, [], str(file)) == ("198.51.100.9", login.CLAIMED + ", and no sshd above")
-    sshd = process.Process(1, "sshd", 0, "", 0)
+    sshd = process.Process(1, "sshd", 0, "", 0, 0)
     assert login.remote({"pts/3"}, [sshd], str(file)) == ("198.51.100.9", login.CLAIMED)
     monkeypatch.setenv("SSH_CONNECTION", "\x1b[2J 1 192.0.2.1 22")
     assert login.remote({"pts/3"}, [sshd], str(file)) == ("", "")
