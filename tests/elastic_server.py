@@ -182,7 +182,8 @@ def given() -> Iterator[Cluster]:
     """The cluster that the environment names, with users of ours for as long as the tests run."""
     admin = (os.environ[ENVIRONMENT + "USER"], os.environ[ENVIRONMENT + "PASSWORD"])
     ca = os.environ.get(ENVIRONMENT + "CA")
-    names = {user: f"nmap-forwarder-test-{user}" for user in ROLES}
+    run = secrets.token_hex(4)  # several workers may use it at a time
+    names = {user: f"nmap-forwarder-test-{run}-{user}" for user in ROLES}
     logins = {user: (name, secrets.token_urlsafe(12)) for user, name in names.items()}
     cluster = Cluster(os.environ[ENVIRONMENT + "URL"], {"admin": admin} | logins, Path(ca) if ca else None, full=True)
     with cluster.client() as client:
