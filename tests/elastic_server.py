@@ -137,7 +137,7 @@ class Server(Cluster):
                 start_new_session=True,  # the launcher and the server it starts can be killed together
             )
         with self.client() as client:
-            wait_for(self._process, self.port, lambda: is_healthy(client), self.directory / "console.log", 180)
+            wait_for(self._process, self.port, lambda: is_healthy(client), self.directory / "console.log", 600)
 
     def kill(self) -> None:
         """As if the machine lost power; the data stay."""
