@@ -34,7 +34,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 2 ? 2 : n)))
 
 unit: $(VENV)/installed tools  ## all tests with coverage, WORKERS=… at a time
 	rm -f .coverage .coverage.*
-	PATH="$(abspath $(BIN)):$(CACHE)/bin:$$PATH" $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadgroup tests
+	PATH="$(abspath $(BIN)):$(CACHE)/bin:$$PATH" $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='forwarder/nmap/*,forwarder/ecs/*,forwarder/seal/*,forwarder/verify/*,forwarder/diff/*,forwarder/libnmap.py,forwarder/ledger.py,forwarder/pipeline.py' --fail-under=95
 

@@ -44,13 +44,6 @@ for number, usual in (
 cli.parser = functools.cache(cli.parser)  # to make it takes longer than most of what tests have commands do
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests one worker is to run: those of a file, which share its fixtures, and all that need the cluster."""
-    for item in items:
-        group = "elastic" if "elastic" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def host(n: int, ports: int = 2, extra: str = "") -> str:
     """A host of a scan, different for each n."""
     listed = "".join(

@@ -137,7 +137,7 @@ class Server(Cluster):
                 start_new_session=True,  # the launcher and the server it starts can be killed together
             )
         with self.client() as client:
-            wait_for(self._process, self.port, lambda: is_healthy(client), self.directory / "console.log", 180)
+            wait_for(self._process, self.port, lambda: is_healthy(client), self.directory / "console.log", 600)
 
     def kill(self) -> None:
         """As if the machine lost power; the data stay."""
@@ -182,7 +182,8 @@ def given() -> Iterator[Cluster]:
     """The cluster that the environment names, with users of ours for as long as the tests run."""
     admin = (os.environ[ENVIRONMENT + "USER"], os.environ[ENVIRONMENT + "PASSWORD"])
     ca = os.environ.get(ENVIRONMENT + "CA")
-    names = {user: f"nmap-forwarder-test-{user}" for user in ROLES}
+    run = secrets.token_hex(4)  # several workers may use it at a time
+    names = {user: f"nmap-forwarder-test-{run}-{user}" for user in ROLES}
     logins = {user: (name, secrets.token_urlsafe(12)) for user, name in names.items()}
     cluster = Cluster(os.environ[ENVIRONMENT + "URL"], {"admin": admin} | logins, Path(ca) if ca else None, full=True)
     with cluster.client() as client:

@@ -163,6 +163,6 @@ def test_no_words_break_it(words):
     "piece", ["$(", "`", "$((", "${", "{a,", "'", "\\`", "((", "sh -c '", "nmap a;", "<<E\n", "a=(", "{", "*"]
 )
 def test_a_hundred_kilobytes_of_anything_take_no_minute(piece):
-    begin = time.monotonic()
+    begin = time.process_time()
     found("nmap " + piece * (100_000 // len(piece)))
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10

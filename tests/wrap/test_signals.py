@@ -27,7 +27,7 @@ def state(pid):
     return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1].decode()
 
 
-def eventually(condition, seconds=10):
+def eventually(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
