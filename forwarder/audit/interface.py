@@ -142,7 +142,7 @@ class Finding:
     """What is remarkable about the evidence itself."""
 
     action: str
-    """event.action: audit-log-truncated, audit-event-refused, output-altered, forwarder-failed, spool-entry-refused."""
+    """event.action: audit-log-truncated, audit-event-refused, spool-entry-refused."""
     message: str
     """One line."""
     time: str

@@ -72,6 +72,8 @@ class Run:
     refused: bool = False
     policy: dict[str, Any] = field(default_factory=dict)
     """Members of nmap.policy that are not as usual."""
+    diverges_from: str = ""
+    """Id of the scan that its result begins like, but is not."""
 
 
 class Desk:
@@ -189,6 +191,8 @@ class Desk:
             if document["event"]["dataset"] == "nmap.scan":
                 document["nmap"]["scan"] = self._scan(parsed, run) | document["nmap"]["scan"]
                 document["nmap"]["policy"] = policy
+                if run.diverges_from:
+                    document["nmap"]["scan"]["diverges_from"] = run.diverges_from
         return found
 
     def _up(self, vantage: str, addresses: Range, *_: str) -> Iterator[Asset]:

@@ -26,7 +26,6 @@ FINDINGS: Final = {
 }
 FOUND: Final = {
     "audit_log_truncated": ("audit-log-truncated", "the log is shorter than what was read of it"),
-    "scan_output_altered": ("output-altered", "the output is not what nmap left"),
     "spool_entry_refused": ("spool-entry-refused", "the entry's owner is not whom it names"),
 }
 
@@ -110,6 +109,12 @@ class Planter:
         yield self.plant(self.run("bob", output="missing"), "10.20.2.0/24", "output_missing")
         run = self.run("nobody")
         yield self.plant(run, "10.30.1.0/24", "scan_result_without_execution", of="nmap.scan", made=False)
+        network, run = "10.20.2.0/24", self.run("carol")
+        documents = self.plant(run, network)
+        yield documents
+        (known,) = (one["nmap"]["scan"]["id"] for one in documents if one["event"]["dataset"] == "nmap.scan")
+        run, found = replace(run, diverges_from=known), self.story.inside(network)[1:]
+        yield self.plant(run, network, "scan_output_altered", of="nmap.scan", found=found)
 
     def findings(self) -> Iterator[list[Document]]:
         """What the forwarder found about its evidence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -59,6 +60,10 @@ class Kibana:
         if path := settings["kibana.ca_file"]:
             if not path.is_file():
                 raise UsageError(f"{path}: no such file", "kibana.ca_file names the certificates to trust")
+            try:
+                ssl.create_default_context(cafile=path)
+            except (ssl.SSLError, OSError) as error:
+                raise UsageError(f"{path} holds no certificates that can be read", "give them as PEM") from error
             self._session.verify = str(path)
 
     def check(self) -> None:
@@ -155,6 +160,8 @@ class Kibana:
         return reply
 
     def _explain(self, reply: requests.Response) -> ForwarderError:
+        if reply.status_code == UNAUTHORIZED and "authorization" not in self._session.headers:
+            return UsageError(f"{self.place} wants credentials (401)", "give an API key by --kibana-key-file")
         if reply.status_code == UNAUTHORIZED:
             return UsageError(f"{self.place} refuses our credentials (401)", "check the API key")
         if reply.status_code == FORBIDDEN:

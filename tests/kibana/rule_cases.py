@@ -250,13 +250,14 @@ CASES: dict[str, Callable[[], Case]] = {
             execution(nmap__attribution__output="missing", process__entity_id="told"),
         ],
     ),
-    "audit_log_truncated": lambda: Case([finding("audit-log-truncated")], [finding("output-altered"), execution()]),
+    "audit_log_truncated": lambda: Case(
+        [finding("audit-log-truncated")], [finding("audit-event-refused"), execution()]
+    ),
     "scan_output_altered": lambda: Case(
-        [finding("output-altered"), scan(nmap__scan__diverges_from="6f1ed002ab5595859014ebf0951522d9")],
-        [finding("audit-log-truncated"), scan()],
+        [scan(nmap__scan__diverges_from="6f1ed002ab5595859014ebf0951522d9")], [finding("audit-log-truncated"), scan()]
     ),
     "spool_entry_refused": lambda: Case(
-        [finding("spool-entry-refused"), finding("forwarder-failed")], [finding("audit-log-truncated"), execution()]
+        [finding("spool-entry-refused"), finding("audit-event-refused")], [finding("audit-log-truncated"), execution()]
     ),
     "seal_chain_broken": lambda: verification("chain"),
     "anchor_missing": lambda: verification("lock"),

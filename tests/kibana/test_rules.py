@@ -158,6 +158,7 @@ def test_each_field_is_in_the_table_with_a_type_that_can_be_searched(slug):
     text = re.sub(r'"[^"]*"', "", rule["query"]).replace("logs-nmap.*", "")
     names = set(re.findall(r"@timestamp|\b[a-z_]+(?:\.[a-z0-9_]+)+", text))
     names |= set(rule.get("new_terms_fields", []))
+    names |= set(rule.get("alert_suppression", {}).get("group_by", []))
     if "threshold" in rule:
         names |= {*rule["threshold"]["field"], *(one["field"] for one in rule["threshold"]["cardinality"])}
     assert names

@@ -173,6 +173,16 @@ def test_what_is_wrong_is_said_in_one_line(setup, kibana, things, change, code, 
     assert "a2V5" not in "\n".join(said)
 
 
+def test_no_key_and_a_file_without_certificates_are_told_as_what_they_are(setup, things, monkeypatch, forwarder):
+    monkeypatch.delenv("NMAP_FORWARDER_KIBANA_API_KEY")
+    assert "wants credentials (401)" in setup()[1][-1]
+    empty = forwarder.directory / "ca.pem"
+    empty.write_text("no certificate\n")
+    code, said = setup("--kibana-ca-file", str(empty))
+    assert (code, len(said)) == (2, 1)
+    assert "ca.pem holds no certificates that can be read" in said[0]
+
+
 def test_nobody_there_and_nowhere_to_go(setup, kibana, things, monkeypatch):
     monkeypatch.setenv("NMAP_FORWARDER_KIBANA_RETRY_SECONDS", "0")
     assert setup("--kibana", "http://127.0.0.1:9")[0] == 75
