@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _search(search: Json) -> Json:
 def _dashboard(dashboard: Json, common: Json) -> Json:
     types = {field.name: field.type for field in fields().values()}
     panels, references, y = [], [], 0
-    for row in [*common["rows"], *dashboard["rows"]]:
+    for row in [*common["rows"], *map(partial(_own, dashboard["id"].removeprefix("nmap-")), dashboard["rows"])]:
         x = 0
         for panel in row["panels"]:
             width = panel.get("width", WIDTH)
@@ -125,6 +126,14 @@ def _dashboard(dashboard: Json, common: Json) -> Json:
         "kibanaSavedObjectMeta": {"searchSourceJSON": _json({"query": kql(""), "filter": []})},
     }
     return _saved("dashboard", dashboard["id"], attributes, references + needed)
+
+
+def _own(dashboard: str, row: Json) -> Json:
+    """Return a row whose panels have ids that no other dashboard has.
+
+    On the way from one dashboard to another Kibana keeps what has the same id: one's panel would be shown in the other.
+    """
+    return row | {"panels": [panel | {"id": f"{dashboard}-{panel['id']}"} for panel in row["panels"]]}
 
 
 def _controls(controls: list[Json], view: str) -> tuple[Json, list[Json]]:

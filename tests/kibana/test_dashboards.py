@@ -98,6 +98,14 @@ def test_all_dashboards_share_the_controls_the_links_and_the_line_of_trust(dashb
     assert [panel["panelIndex"] for panel in rest[:2]] == ["trust-day", "trust-silent"]
 
 
+def test_panels_that_differ_have_ids_that_differ():
+    """Or Kibana shows one dashboard's panel in another, on the way between them."""
+    seen = {}
+    for dashboard in DASHBOARDS.values():
+        for panel in panels(dashboard):
+            assert seen.setdefault(panel["panelIndex"], panel) == panel
+
+
 def test_a_difference_is_a_formula_of_columns_that_are_there():
     """Lens shows nothing, and says nothing, where a formula's parts are missing."""
     found = 0
