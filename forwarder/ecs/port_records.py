@@ -79,8 +79,8 @@ class PortRecords:
             if not isinstance(port, Written):
                 yield from self._general(port, name, identity)
                 continue
-            facts = read(port.scripts) if scripted and CERTIFICATE not in port.script else None
-            if line := self._splice.line(port, identity, facts):
+            facts = {} if not scripted else None if CERTIFICATE in port.script else read(port.scripts)
+            if facts is not None and (line := self._splice.line(port, identity, facts)):
                 self._see(port)
                 yield line
             else:
@@ -167,20 +167,16 @@ class Splice:
         self._room = fit.SHORT - len(subject.on) - 1
         self._possible = bool(subject.network_parts)
 
-    def line(self, port: Written, identity: str, facts: Facts | None) -> bytes | None:
+    def line(self, port: Written, identity: str, facts: Facts) -> bytes | None:
         """Return a port's record; None when it has to be made the general way.
 
         Args:
             port: what compiled code read.
             identity: its event.id.
-            facts: what scripts found on it; None for nothing, or if there is more.
+            facts: what scripts found on it.
         """
-        if (
-            not self._possible
-            or port.facts[1] not in TRANSPORTS
-            or CERTIFICATE in port.script
-            or len(port.words) > self._room
-        ):
+        about, number, words, network, nmap_port, script, service = port
+        if not self._possible or about[1] not in TRANSPORTS or len(words) > self._room:
             return None
         host = scan = time = b""  # what follows those members of `nmap`
         if facts:
@@ -196,6 +192,6 @@ class Splice:
                 else:
                     host += member
         (a, b, c, d, e, f, g, h, i, j) = self._pieces
-        parts = (a, port.number, b, identity.encode(), c, port.words, d, port.network, e, host, f, port.port)
-        line = b"".join((*parts, g, port.script, scan, h, time, i, port.service, j))
+        parts = (a, number, b, identity.encode(), c, words, d, network, e, host, f, nmap_port)
+        line = b"".join((*parts, g, script, scan, h, time, i, service, j))
         return line if len(line) <= MAX_RECORD_BYTES else None
