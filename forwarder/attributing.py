@@ -51,7 +51,7 @@ class Attributor:
         """Add a record, and cut the batch before it if need be."""
         if self.batcher.full:
             self.batcher.seal()
-        self.batcher.add_from(sources, [line])
+        self.batcher.add_from(sources, line)
 
     # --- scans --------------------------------------------------------------------------------------------
 

@@ -64,36 +64,33 @@ class Batcher:
         """Tell whether the batch has to be cut before the next record."""
         return bool(self._writer and self._writer.full)
 
-    def add(self, source: Input, lines: Sequence[bytes]) -> int:
-        """Add records that were made from an input, until the batch has to be cut; return how many."""
-        return self.add_from([source], lines)
+    def add(self, source: Input, line: bytes) -> bool:
+        """Add a record that was made from an input; tell whether the batch has to be cut before the next."""
+        return self.add_from([source], line)
 
-    def add_from(self, sources: Sequence[Input], lines: Sequence[bytes]) -> int:
-        """Add records that were made from some inputs, or from what is sealed already, likewise."""
-        if self.full:
-            return 0
+    def add_from(self, sources: Sequence[Input], line: bytes) -> bool:
+        """Add a record that was made from some inputs, or from what is sealed already."""
         new = {source.raw_sha256: source for source in sources if source.raw_sha256 not in self._evidence}
         if new:
             if len(self._evidence) + len(new) > MAX_EVIDENCE:
                 self.seal()
                 new = {source.raw_sha256: source for source in sources}
             self._evidence |= {raw_sha256: self._reference(source) for raw_sha256, source in new.items()}
-        if self._writer is None:
-            return self._begin().add(lines, least=1)  # however much it had to be told
-        return self._writer.add(lines)
+        return (self._writer or self._begin()).add(line)
 
     def _tell(self, writer: outbox.RecordWriter) -> None:
         """Begin a batch with what is to be told of the anchors of those before; it is never made for that alone."""
         look = options(self._settings)
         for file, verdict in verdicts.left(self._state.directory / REMEMBERED):
-            lines = list(seals.verification(look, verdict, self.sequence))
-            writer.add(lines, least=len(lines))
+            for line in seals.verification(look, verdict, self.sequence):
+                writer.add(line)
             self._verdicts.append(file)
         for sequence, time in self._state.ledger.receipts.untold(MAX_TOLD):
             batch, receipt = self._state.ledger.batch(sequence), self._state.ledger.receipts.of(manifest_name(sequence))
             if batch and receipt:
-                root = self._state.ledger.root(sequence + 1)
-                writer.add([seals.record(look, self._state.origin, batch, root, receipt, time)], least=1)
+                writer.add(
+                    seals.record(look, self._state.origin, batch, self._state.ledger.root(sequence + 1), receipt, time)
+                )
             self._told.append(sequence)
 
     def _reference(self, source: Input) -> Evidence:
@@ -180,7 +177,7 @@ class Batcher:
                 return
             if elastic.configured(self._settings):
                 look = options(self._settings)
-                self._begin().add([seals.heartbeat(look, self._state.origin, self.sequence, timestamp())], least=1)
+                self._begin().add(seals.heartbeat(look, self._state.origin, self.sequence, timestamp()))
                 self.seal()
             else:
                 self._seal("heartbeat", Records(count=0, root=EMPTY.hex()))

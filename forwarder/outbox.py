@@ -67,29 +67,16 @@ class RecordWriter:
         """Tell whether the batch has to be cut."""
         return self._count >= MAX_RECORDS or self._bytes >= MAX_RAW_BYTES
 
-    def add(self, lines: Sequence[bytes], least: int = 0) -> int:
-        """Write records, given as canonical JSON, until the batch must be cut, but `least` of them; return how many."""
-        count, length = len(lines), sum(map(len, lines)) + len(lines)
-        if self._count + count > MAX_RECORDS or self._bytes + length > MAX_RAW_BYTES:  # then not all of them, perhaps
-            count = max(least, self._room(lines))
-            lines = lines[:count]
-            length = sum(map(len, lines)) + count
-        self._waiting += lines
+    def add(self, line: bytes) -> bool:
+        """Write one record, given as canonical JSON; tell whether the batch has to be cut before the next."""
+        length = len(line) + 1
+        self._waiting.append(line)
         self._waiting_bytes += length
-        self._count += count
+        self._count += 1
         self._bytes += length
         if self._waiting_bytes >= CHUNK:
             self._compress()
-        return count
-
-    def _room(self, lines: Sequence[bytes]) -> int:
-        """Return how many of the records go into the batch; the last may reach over its end."""
-        size = self._bytes
-        for n, line in enumerate(lines):
-            if self._count + n >= MAX_RECORDS or size >= MAX_RAW_BYTES:
-                return n
-            size += len(line) + 1
-        return len(lines)
+        return self.full
 
     def _compress(self) -> None:
         """Hash and compress what was gathered; to compress record by record would take twice the time."""

@@ -133,6 +133,7 @@ def read(item: Input, state: State, attributor: Attributor, outcome: Outcome, li
         partial(batcher.add, item),
         batcher.progress,
         batcher.scan,
+        lambda: batcher.full,
         batcher.seal,
         earlier,
         batcher.asset,

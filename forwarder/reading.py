@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +27,6 @@ from forwarder.nmap.survey import Document, Survey
 from forwarder.nmap.targets import Range
 
 CHUNK: Final = 1 << 20
-AT_A_TIME: Final = 16
-"""Records that are handed over together; each may be large."""
 MAX_NOTES: Final = 20
 """Notes kept of one input, a screenful; the others are counted, so that a million damaged hosts cost no memory."""
 
@@ -80,12 +77,14 @@ class Result:
 class Sink:
     """Where records and progress go."""
 
-    add: Callable[[list[bytes]], int]
-    """Takes records until the batch must be cut; returns how many."""
+    add: Callable[[bytes], bool]
+    """Takes one record; tells whether the batch must be cut before the next."""
     progress: Callable[[Scan], object]
-    """Takes how far a scan has come; called before a batch is cut, too."""
+    """Takes how far a scan has come; called before a batch can be cut, too."""
     known: Callable[[str], Scan | None]
     """Gives how far a scan had come."""
+    is_full: Callable[[], bool]
+    """Tells whether the batch must be cut before the next record."""
     seal: Callable[[], object]
     """Cuts it."""
     earlier: Callable[[Scan], Utf8 | None]
@@ -212,41 +211,40 @@ def _read_document(
     sealed_id, sealed_length = (known.record_id, known.length) if known else ("", 0)
     vantage = look.vantage
     mapper = HostMapper(context, tally, lambda host_id: sink.asset(vantage, host_id))
-    before, next_host = tally.dump(), first
+    before, add, full = tally.dump(), sink.add, sink.is_full()
     for host in reader.hosts(document, first):
-        records = mapper.records(host)
-        done = sum(1 for _ in islice(records, skip)) if skip else 0
-        while lines := list(islice(records, AT_A_TIME)):
-            result.records += len(lines)
-            while (taken := sink.add(lines)) < len(lines):
-                done, lines = done + taken, lines[taken:]
-                progress(host.ordinal, done, before, sealed_id, sealed_length)
+        count = 0
+        for count, line in enumerate(mapper.records(host), 1):
+            if count <= skip:
+                continue
+            if full:
+                progress(host.ordinal, count - 1, before, sealed_id, sealed_length)
                 sink.seal()
-            done += taken
+            full = add(line)
+        result.records += max(0, count - skip)
         skip = 0
         for asset in mapper.observed:
             sink.observed(asset)
-        before, next_host = tally.dump(), host.ordinal + 1
+        before = tally.dump()
+        progress(host.ordinal + 1, 0, before, sealed_id, sealed_length)
         result.hosts += 1
         if host.damage:
             name = host.head.get("address", [{}])[0].get("addr", "")
             result.notes.add(f"host {host.ordinal} {name} is damaged and was repaired: {host.damage}")
-    if next_host > first:
-        progress(next_host, 0, before, sealed_id, sealed_length)
-
-    def add(line: bytes) -> None:
-        result.records += 1
-        while not sink.add([line]):
-            sink.seal()
-
     for asset, change in _absent(document, context, sink):
+        if sink.is_full():
+            sink.seal()
         source, facts = context.time["source"], changes.host_facts(asset)
-        add(changes.record(context, change, context.time["value"], source, facts))
+        sink.add(changes.record(context, change, context.time["value"], source, facts))
         sink.observed(asset)
+        result.records += 1
+    if sink.is_full():
+        sink.seal()
     identity, line = scans.record(context, tally, sealed_id, diverges_from)
-    add(line)
+    sink.add(line)
     progress(document.hosts, 0, before, identity, document.length)
     sink.claim(subject, identity, line)
+    result.records += 1
     result.scans += 1
 
 

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +70,10 @@ def _whole(ledger: Ledger, archive: Archive) -> reading.Sink:
         return intake.Utf8(archive.open(key)) if key else None
 
     return reading.Sink(
-        len,
+        lambda _: False,
         ledger.set_scan,
         ledger.scan,
+        lambda: False,
         lambda: None,
         earlier,
         lambda *_: None,
@@ -107,27 +107,15 @@ def _read_newest(ledger: Ledger, state: State, settings: Settings, item: Evidenc
                 rows = ((_id(line),) for line in records.lines(state.archive, manifest))
                 table.executemany("INSERT OR IGNORE INTO sealed VALUES (?)", rows)
 
-        told = False
-
-        def is_sealed(line: bytes) -> bool:
-            return bool(table.execute("SELECT 1 FROM sealed WHERE id = ?", (_id(line),)).fetchone())
-
-        def add(lines: list[bytes]) -> int:
-            nonlocal told
-            sealed = sum(1 for _ in takewhile(is_sealed, lines))
-            if told and not sealed:
+        def add(line: bytes) -> bool:
+            if not table.execute("SELECT 1 FROM sealed WHERE id = ?", (_id(line),)).fetchone():
                 raise _UnsealedError
-            told = False
-            return sealed
-
-        def seal() -> None:
-            nonlocal told
-            told = True  # how far reading has come without the next record
+            return True  # so that progress is told before each record
 
         sink = replace(
             _whole(ledger, state.archive),
             add=add,
-            seal=seal,
+            is_full=lambda: True,
             asset=ledger.assets.get,
             observed=lambda asset: ledger.assets.put([asset]),
             up=ledger.assets.up,

@@ -167,9 +167,9 @@ class Desk:
             answer = Answer("exact", ("output-hash",), (item.entity_id,), 1)
             return attribution.attributed(audit.Link("final", "met", answer), [item], policy)
 
-        def add(lines: list[bytes]) -> int:
-            found.extend(map(orjson.loads, lines))
-            return len(lines)
+        def add(line: bytes) -> bool:
+            found.append(orjson.loads(line))
+            return False
 
         def observed(asset: Asset) -> None:
             self._assets[asset.vantage, asset.host_id] = asset
@@ -178,6 +178,7 @@ class Desk:
             add,
             lambda _: None,
             lambda _: None,
+            lambda: False,
             lambda: None,
             lambda _: None,
             lambda vantage, name: self._assets.get((vantage, name)),

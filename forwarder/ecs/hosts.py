@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from orjson import Fragment
 
 from forwarder.ecs import changes, fit
 from forwarder.ecs.context import Context
-from forwarder.ecs.identity import EventId
-from forwarder.ecs.port_records import PortRecords
-from forwarder.ecs.ports import PortTally, Scanned
-from forwarder.ecs.subject import Subject
+from forwarder.ecs.identity import EventId, host_id
+from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.tally import Tally
+from forwarder.ecs.vulnerabilities import Findings
 from forwarder.history import Asset, Change, Seen, see
 from forwarder.nmap.reader import Host
 from forwarder.seal.canonical import encode
@@ -36,6 +36,17 @@ OS_TYPES: Final = {
     "irix": "unix",
 }
 """nmap's OS family, lower-case → ECS host.os.type. Cisco's IOS is not Apple's: its class names the vendor."""
+LONGEST_NAME: Final = 255
+"""A longer host name is none (RFC 1035); it is kept among nmap's facts only."""
+PORT_EVENT: Final = (
+    b'{"category":["host","network"],"dataset":"nmap.port","id":"%s","kind":"state","module":"nmap",'
+    b'"provider":"nmap","type":["info"]}'
+)
+"""EVENT of a port record as canonical JSON; only its id differs."""
+AT_A_TIME: Final = 64
+"""Ports of a host that are read before the first becomes a record. One kind of work after the other keeps what it
+needs in the processor's caches; the gain is small."""
+EMPTY: Final[dict[str, Any]] = {}
 EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]}
 
 
@@ -67,16 +78,37 @@ class HostMapper:
         First the ports in nmap's order, then those that are open no more, then the host, then what changed. What
         scripts found on a port or the host follows its record.
         """
-        subject = Subject(self._context, host, self._port_parts)
-        ports = PortRecords(self._context, subject, self._port_id, known=self._known is not None)
-        yield from ports.records(host)
+        subject = _Subject(self._context, host, self._port_parts)
+        ports = PortTally()
+        repeated: dict[str, int] = {}
+        seen: dict[str, Seen] = {}
+        findings = Findings(self._context, host.ordinal, subject.label)
+        all_ports = self._context.options.all_ports
+        every = host.ports()
+        while some := list(islice(every, 1 if host.large else AT_A_TIME)):
+            found = []
+            for port in some:
+                ports.add(port)
+                name = port.pop("id")
+                n = repeated[name] = repeated.get(name, -1) + 1
+                if all_ports or port.get("state") not in UNREMARKABLE or "script" in port:
+                    if self._known and (known := changes.seen(port, subject.timestamp, self._context.scan_id)):
+                        seen[known[0]] = known[1]
+                    found.append(record := self._port(subject, port, name, n))
+                    if "script" in record["nmap"] and (details := findings.of(record, name)):
+                        yield from [fit.line(record) for record in found]
+                        yield from details
+                        found.clear()
+            yield from [fit.line(record) for record in found]
         body = host.body()
-        record = self._host(subject, host, body, ports.tally)
-        differences = self._compare(subject, record, ports.seen)
+        record = self._host(subject, host, body, ports)
+        differences = self._compare(subject, record, seen)
         for change in differences:
             if change.action == "port-closed" and not change.recorded:
-                yield ports.tombstone(change)
-        details = ports.findings.of(record) if "script" in record["nmap"] else None
+                port = changes.tombstone(change.port, change)
+                n = repeated.get(change.port, -1) + 1
+                yield fit.line(self._port(subject, port, change.port, n))
+        details = findings.of(record) if "script" in record["nmap"] else None
         yield fit.line(record)
         yield from details or ()
         source = subject.time["source"]
@@ -85,12 +117,12 @@ class HostMapper:
         self._tally.add(
             subject.network,
             body.get("end", ""),
-            up=body.get("state", "up" if ports.tally.open_count else "") == "up",
+            up=body.get("state", "up" if ports.open_count else "") == "up",
             damaged=bool(host.damage),
-            open_ports=ports.tally.open_count,
+            open_ports=ports.open_count,
         )
 
-    def _compare(self, subject: Subject, record: dict[str, Any], ports: dict[str, Seen]) -> list[Change]:
+    def _compare(self, subject: _Subject, record: dict[str, Any], ports: dict[str, Seen]) -> list[Change]:
         """Return what changed on a host since it was seen last, and keep what is known of it now."""
         self.observed = []
         if self._known is None:
@@ -110,7 +142,37 @@ class HostMapper:
         self.observed, differences = see(self._known, sight)
         return differences
 
-    def _host(self, subject: Subject, host: Host, body: dict[str, Any], ports: PortTally) -> dict[str, Any]:
+    def _port(self, subject: _Subject, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
+        number, protocol, service = port.get("number"), port.get("protocol"), port.get("service", EMPTY)
+        label, version = service.get("name"), service.get("version")
+        words = (name, port.get("state"), label, service.get("product"), version, subject.on)
+        destination, network = {**subject.destination}, {**subject.network_parts}
+        nmap = {**subject.port_nmap, "port": port}
+        if script := port.pop("script", None):
+            nmap["script"] = script
+        if odd := port.pop("unparsed", None):
+            nmap["unparsed"] = odd
+        if protocol == "ip":
+            if number is not None:
+                network["iana_number"] = str(number)
+        elif protocol:
+            network["transport"] = protocol
+            if number is not None:
+                destination["port"] = number
+        record = {
+            **subject.port_common,
+            "destination": destination,
+            "event": Fragment(PORT_EVENT % self._port_id(subject.ordinal, name, n).encode()),
+            "message": " ".join(filter(None, words))[: fit.SHORT],
+            "network": network,
+            "nmap": nmap,
+        }
+        if label:
+            network["protocol"] = kind = label.lower()
+            record["service"] = {"type": kind, "version": version} if version else {"type": kind}
+        return record
+
+    def _host(self, subject: _Subject, host: Host, body: dict[str, Any], ports: PortTally) -> dict[str, Any]:
         body = dict(body)
         nmap = subject.nmap.copy()
         for name in ("script", "unparsed"):
@@ -142,6 +204,62 @@ class HostMapper:
                 "nmap": nmap,
             }
         )
+
+
+class _Subject:
+    """The scanned host, as every record about it names it."""
+
+    def __init__(self, context: Context, host: Host, port_parts: dict[str, Any]) -> None:
+        head = host.head
+        self.ordinal = host.ordinal
+        addresses = head.get("address", [])
+        ips = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] != "mac"))
+        macs = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] == "mac"))
+        names = [entry for entry in head.get("hostname", []) if 0 < len(entry.get("name", "")) <= LONGEST_NAME]
+        domain = _fqdn(names)
+        main = next(iter(ips or macs), "unknown")
+        self.label = f"{domain} ({main})" if domain else main
+        self.on = f"on {self.label}"
+        self.facts: dict[str, Any] = {
+            "id": host_id(context.options.vantage, main, next(iter(macs), "")),
+            "name": domain or main,
+        }
+        related: dict[str, Any] = {}
+        self.destination: dict[str, Any] = {}
+        self.network_parts: dict[str, str] = {}
+        self.network = ""
+        target: dict[str, Any] = {}
+        if ips:
+            self.facts["ip"] = related["ip"] = ips
+            self.destination["ip"] = main
+            self.network_parts["type"] = "ipv6" if ":" in main else "ipv4"
+            target = context.target(main)
+            (self.network,) = target["network"]
+        if macs:
+            self.facts["mac"] = macs
+        if names:
+            related["hosts"] = list(dict.fromkeys(entry["name"].lower().rstrip(".") for entry in names))
+        if "end" in head:
+            self.timestamp, source = head["end"], "host-end"
+        else:
+            self.timestamp, source = context.time["value"], context.time["source"]
+        self.time = {"source": source}
+        self.common = {"@timestamp": self.timestamp, "related": fit.shared(related)}
+        self.nmap = {"scan": context.scan, "target": fit.shared(target), "time": fit.shared(self.time)}
+        """Members of all records of the host."""
+        self.port_common = port_parts | self.common | {"host": Fragment(encode(self.facts))}
+        self.port_nmap = self.nmap | {"host": fit.shared({"ordinal": host.ordinal})}
+        """Members of all its ports' records."""
+
+
+def _fqdn(names: list[dict[str, str]]) -> str:
+    """Return the lower-case name that a host is known by: what the DNS says, else what the user typed."""
+    for kind in ("PTR", "user"):
+        for entry in names:
+            name = entry["name"].lower().rstrip(".")
+            if entry.get("type", "PTR") == kind and "." in name:
+                return name
+    return ""
 
 
 def _os(os: dict[str, Any], accuracy: int) -> dict[str, Any]:

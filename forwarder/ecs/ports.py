@@ -12,8 +12,7 @@ from forwarder.seal.canonical import encode
 
 UNREMARKABLE: Final = frozenset({"closed", "filtered"})
 """States whose ports have no record of their own by default."""
-TRANSPORTS: Final = ("tcp", "udp", "sctp")
-PROTOCOLS: Final = (*TRANSPORTS, "ip")
+PROTOCOLS: Final = ("tcp", "udp", "sctp", "ip")
 
 
 class Scanned:
@@ -35,27 +34,27 @@ class PortTally:
     """Gathers a host's ports while they go by."""
 
     def __init__(self) -> None:
-        self.listed = self.open_count = 0
+        self.listed = 0
         self._open: defaultdict[str, list[int]] = defaultdict(list)
         self._groups: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
 
     def add(self, port: dict[str, Any]) -> None:
         """Count one port that nmap lists."""
-        protocol, state, reason = port.get("protocol", ""), port.get("state", ""), port.get("reason", "")
-        self.count(protocol, port.get("number"), state, reason)
-
-    def count(self, protocol: str, number: int | None, state: str, reason: str) -> None:
-        """Count likewise; empty texts and None are what nmap does not give."""
         self.listed += 1
+        number, protocol, state = port.get("number"), port.get("protocol", ""), port.get("state", "")
         if number is None:
             return
         self._numbers[protocol].append(number)
         if state == "open" and protocol in PROTOCOLS:
             self._open[protocol].append(number)
-            self.open_count += 1
         elif state in UNREMARKABLE:
-            self._groups[state, protocol, reason].append(number)
+            self._groups[state, protocol, port.get("reason", "")].append(number)
+
+    @property
+    def open_count(self) -> int:
+        """Number of open ports."""
+        return sum(map(len, self._open.values()))
 
     def summary(self, extra: list[dict[str, Any]], scanned: Scanned) -> dict[str, Any]:
         """Return nmap.host.port.

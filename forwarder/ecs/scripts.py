@@ -8,9 +8,9 @@ from forwarder.ecs import fit
 from forwarder.nse import smb
 from forwarder.nse.finding import Finding
 from forwarder.nse.registry import read
-from forwarder.nse.results import MAX_VALUES, Facts
+from forwarder.nse.results import MAX_VALUES
 
-PORT: Final = frozenset({"tls", "ssh", "http", "login"})
+PORT: Final = ("tls", "ssh", "http", "login")
 """Families whose facts go under nmap.* of a port as they are."""
 HOST: Final = ("smb", "login")
 """Likewise of a host."""
@@ -18,14 +18,13 @@ TRUNCATED: Final = "nmap.vulnerability"
 """What nmap.truncated of a port or host names when there are more findings than get records."""
 
 
-def add(record: dict[str, Any], facts: Facts | None = None) -> list[Finding]:
+def add(record: dict[str, Any]) -> list[Finding]:
     """Add what scripts found to a port or host record; return the findings that get records of their own.
 
     Args:
         record: has `nmap.script`, and `nmap.port` if it is a port's.
-        facts: what they found; None to read it.
     """
-    facts = read(record["nmap"]["script"]) if facts is None else facts
+    facts = read(record["nmap"]["script"])
     if not facts:
         return []
     if "port" in record["nmap"]:
@@ -36,19 +35,16 @@ def add(record: dict[str, Any], facts: Facts | None = None) -> list[Finding]:
     return found
 
 
-def of_port(facts: Facts) -> dict[str, Any]:
-    """Return what goes under nmap.* of a port, by family."""
-    found: dict[str, Any] = {family: found for family, found in facts.items() if found and family in PORT}
-    if keys := found.get("ssh", {}).get("host_key"):
-        found["ssh"]["host_key"] = [
+def _port(record: dict[str, Any], facts: dict[str, dict[str, Any]]) -> None:
+    nmap = record["nmap"]
+    for family in PORT:
+        if found := facts.get(family):
+            nmap[family] = found
+    if keys := nmap.get("ssh", {}).get("host_key"):
+        nmap["ssh"]["host_key"] = [
             {name: value for name, value in zip(key._fields, key, strict=True) if value not in {"", None}}
             for key in keys
         ]
-    return found
-
-
-def _port(record: dict[str, Any], facts: Facts) -> None:
-    record["nmap"] |= of_port(facts)
     if certificate := facts.get("certificate"):
         record["tls"] = {"server": _server(certificate)}
         if digest := certificate.get("hash", {}).get("sha256"):
@@ -69,7 +65,7 @@ def _server(certificate: dict[str, Any]) -> dict[str, Any]:
     return server
 
 
-def _host(record: dict[str, Any], facts: Facts) -> None:
+def _host(record: dict[str, Any], facts: dict[str, dict[str, Any]]) -> None:
     nmap = record["nmap"]
     if known := {**facts.get("netbios", {}), **facts.get("smb", {})}:  # what SMB says of a name goes further
         if ways := known.get("signing"):

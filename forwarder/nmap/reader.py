@@ -8,7 +8,6 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from forwarder.nmap import fast, salvage
-from forwarder.nmap.fast import Written
 from forwarder.nmap.framing import Frame, Framer, Stream
 from forwarder.nmap.host import host
 from forwarder.nmap.port import port
@@ -23,8 +22,7 @@ HOST_FRAMES = frozenset({"host", "host-start"})
 class Host:
     """One host of a document.
 
-    Its parts come in order: `head`, then `ports()` or `written()` to its end, then `body()`; a large host is never held
-    whole.
+    Its parts come in order: `head`, then `ports()` to its end, then `body()`; a large host is never held whole.
     """
 
     def __init__(self, ordinal: int, frame: Frame, frames: Iterator[Frame]) -> None:
@@ -36,7 +34,7 @@ class Host:
         """It comes port by port, and each of them may be large."""
         self._element: Element | None = None
         self._parts: Iterator[Frame] = iter(())
-        self._ports: list[Written] | None = None
+        self._ports: list[dict[str, Any]] | None = None
         self.head: dict[str, Any]
         """What is known before the ports: addresses, names, times. The whole host, unless it is large."""
         if frame.kind == "host" and (found := fast.host(frame.data)):
@@ -56,15 +54,10 @@ class Host:
         return host(element) if element is not None else {"unparsed": [damage]}
 
     def ports(self) -> Iterator[dict[str, Any]]:
-        """Yield the host's ports, as `forwarder.nmap.port.port` returns them; to be used once, before `body`."""
-        for found in self.written():
-            yield found.read() if isinstance(found, Written) else found
-
-    def written(self) -> Iterator[Written | dict[str, Any]]:
-        """Yield the host's ports likewise, but those that compiled code read as it wrote them."""
+        """Yield the host's ports; to be used once, before `body`."""
         return self._read_ports() if self._ports is None else iter(self._ports)
 
-    def _read_ports(self) -> Iterator[Written | dict[str, Any]]:
+    def _read_ports(self) -> Iterator[dict[str, Any]]:
         if self._element is not None:
             for group in self._element:
                 if group.tag == "ports":
@@ -79,7 +72,7 @@ class Host:
             if found := self._port(frame):
                 yield found
 
-    def _port(self, frame: Frame) -> Written | dict[str, Any] | None:
+    def _port(self, frame: Frame) -> dict[str, Any] | None:
         """Return the port of a frame that has one; what may be large is let go of before the next is read."""
         if found := fast.port(frame.data):
             return found

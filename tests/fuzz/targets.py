@@ -62,9 +62,10 @@ class Forwarded:
             "spooled",
         )
         sink = reading.Sink(
-            lambda lines: self.lines.extend(lines) or len(lines),
+            self.lines.append,
             lambda scan: self._scans.__setitem__(scan.scan_id, scan),
             self._scans.get,
+            lambda: False,
             lambda: None,
             lambda scan: intake.Utf8(self._inputs[scan.raw_sha256]),
             lambda vantage, host_id: self._assets.get((vantage, host_id)),

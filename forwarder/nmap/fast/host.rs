@@ -1,7 +1,7 @@
 //! `host` elements, as forwarder/nmap/host.py reads them.
 
-use crate::json::{self, key, list, object, string, Out};
-use crate::port::{cpes, Ports, Scripts};
+use crate::json::{self, close, key, list, object, string, Out};
+use crate::port::{cpes, port, Scripts};
 use crate::values::{address, entry, mac, take, Kind, Table};
 use crate::xml::{Cursor, Odd, Result, Tag};
 
@@ -74,19 +74,20 @@ struct Parts<'a> {
     address: Out,
     hostname: Out,
     extra_ports: Out,
-    ports: Ports,
+    ports: Out,
     scripts: Scripts,
     once: Vec<&'a [u8]>,
 }
 
-/// Write a host, given by its bytes: all but its ports, a NUL, and the ports.
+/// Write `{"head": …, "ports": […]}` of a host's bytes.
 pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
     let mut cursor = Cursor::new(data);
     let tag = cursor.start()?;
     if tag.name != b"host" {
         return Err(Odd);
     }
-    let mut parts = Parts::default();
+    let mut parts = Parts { ports: Out::with_capacity(data.len()), ..Parts::default() };
+    out.extend_from_slice(b"{\"head\":");
     object(out, |out| {
         take(&cursor, HOST, out)?;
         cursor.children(tag, |cursor, child| part(cursor, child, out, &mut parts))?;
@@ -95,9 +96,11 @@ pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
         list(out, "extra_ports", &parts.extra_ports);
         Ok(())
     })?;
-    out.pop(); // the comma
-    out.push(0);
-    parts.ports.write(out);
+    out.extend_from_slice(b"\"ports\":[");
+    out.extend_from_slice(&parts.ports);
+    close(out, b']');
+    close(out, b'}');
+    out.pop(); // the comma behind the whole
     if cursor.ended() { Ok(()) } else { Err(Odd) }
 }
 
@@ -156,7 +159,7 @@ fn address_entry(cursor: &Cursor, out: &mut Out) -> Result<()> {
 
 fn ports<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, parts: &mut Parts<'a>) -> Result<()> {
     cursor.children(tag, |cursor, child| match child.name {
-        b"port" => parts.ports.add(cursor, child),
+        b"port" => port(cursor, child, &mut parts.ports, &mut parts.scripts),
         b"extraports" => object(&mut parts.extra_ports, |out| {
             take(cursor, EXTRA_PORTS, out)?;
             json::children(cursor, child, out, "reasons", |cursor, reason, out| match reason.name {

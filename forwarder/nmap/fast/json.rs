@@ -14,18 +14,13 @@ pub fn key(out: &mut Out, name: &str) {
 /// Write text as a string and a comma.
 pub fn string(out: &mut Out, raw: Raw) -> Result<()> {
     out.push(b'"');
-    text(out, raw)?;
-    out.extend_from_slice(b"\",");
-    Ok(())
-}
-
-/// Write text as it stands in a string.
-pub fn text(out: &mut Out, raw: Raw) -> Result<()> {
     if raw.plain {
         out.extend_from_slice(raw.bytes);
-        return Ok(());
+    } else {
+        escaped(out, raw.bytes)?;
     }
-    escaped(out, raw.bytes)
+    out.extend_from_slice(b"\",");
+    Ok(())
 }
 
 fn escaped(out: &mut Out, mut rest: &[u8]) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The usual hosts of an nmap scan, read in compiled code: what forwarder/nmap/host.py and port.py give, as JSON; of
-//! ports as pieces of canonical JSON, of which their records are made. Whatever is not usual - a byte beyond ASCII, an element or attribute that is not in the tables, a value of the
+//! The usual hosts of an nmap scan, read in compiled code: the same dicts as forwarder/nmap/host.py and port.py give, as
+//! JSON. Whatever is not usual - a byte beyond ASCII, an element or attribute that is not in the tables, a value of the
 //! wrong type, XML that is not well-formed - is `Odd` and left to them, which know what to do with it; so there is
 //! nothing here that decides how odd input is read.
 //!
@@ -23,41 +23,38 @@ thread_local! {
 
 /// Read one `host` element.
 ///
-/// Returns the length of what it wrote, and puts into `written` where that is, until the next call; or returns 0 for what
-/// is odd. It is, with a NUL between them: JSON of the host without its ports; then of its ports
-/// - JSON of a list of [id, protocol, number, state, reason, name of the service if nmap asked it, its product, version];
-/// - for each: its number; what begins its record's message; members of the record's `network`, each with a comma;
-///   `nmap.port`; a comma and `nmap.script`; a comma and `service`. The last two may be empty.
+/// Returns the length of JSON of `{"head": …, "ports": […]}`, and puts into `json` where it is, until the next call; or
+/// returns 0 for what is odd.
 ///
 /// # Safety
-/// `data` must be readable for its length, `written` writable.
+/// `data` must be readable for its length, `json` writable.
 #[allow(unsafe_code)]
 #[no_mangle]
-pub unsafe extern "C" fn read_host(data: *const u8, length: usize, written: *mut *const u8) -> usize {
-    unsafe { read(host::read, data, length, written) }
+pub unsafe extern "C" fn read_host(data: *const u8, length: usize, json: *mut *const u8) -> usize {
+    unsafe { read(host::read, data, length, json) }
 }
 
-/// Read one `port` element; writes what `read_host` writes of a host's ports.
+/// Read one `port` element, as `read_host` does; to JSON of the port.
 ///
 /// # Safety
 /// As above.
 #[allow(unsafe_code)]
 #[no_mangle]
-pub unsafe extern "C" fn read_port(data: *const u8, length: usize, written: *mut *const u8) -> usize {
-    unsafe { read(port::read, data, length, written) }
+pub unsafe extern "C" fn read_port(data: *const u8, length: usize, json: *mut *const u8) -> usize {
+    unsafe { read(port::read, data, length, json) }
 }
 
 type Reader = fn(&[u8], &mut json::Out) -> xml::Result<()>;
 
 #[allow(unsafe_code)]
-unsafe fn read(reader: Reader, data: *const u8, length: usize, written: *mut *const u8) -> usize {
+unsafe fn read(reader: Reader, data: *const u8, length: usize, json: *mut *const u8) -> usize {
     let data = unsafe { std::slice::from_raw_parts(data, length) };
     LAST.with(|last| {
         let out = &mut *last.borrow_mut();
         out.clear();
         match catch_unwind(AssertUnwindSafe(|| reader(data, out))) {
             Ok(Ok(())) => {
-                unsafe { *written = out.as_ptr() };
+                unsafe { *json = out.as_ptr() };
                 out.len()
             }
             _ => 0,

@@ -1,7 +1,7 @@
 //! Attribute values by their types, as forwarder/nmap/values.py has them.
 
 use crate::json::{self, Out};
-use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
+use crate::xml::{Cursor, Odd, Raw, Result, Tag};
 use std::io::Write;
 use std::net::Ipv6Addr;
 
@@ -17,35 +17,19 @@ pub enum Kind {
     Moment,
 }
 
-/// XML attribute, our name, type; sorted by our names where JSON has to be canonical.
+/// XML attribute, our name, type.
 pub type Table = &'static [(&'static str, &'static str, Kind)];
-/// Attribute values by their places in a table, nothing for those that an element does not have.
-pub type Values<'a> = [Raw<'a>; 16];
-pub const NONE: Values = [NOTHING; 16];
 
-/// Return the attributes of the start tag that was read last; one that is not in the table is odd.
-pub fn values<'a>(cursor: &Cursor<'a>, table: Table) -> Result<Values<'a>> {
-    let mut values = NONE;
+/// Write the attributes of the start tag that was read last as members; one that is not in the table is odd.
+pub fn take(cursor: &Cursor, table: Table, out: &mut Out) -> Result<()> {
     for &(name, raw) in &cursor.attributes {
-        values[table.iter().position(|entry| entry.0.as_bytes() == name).ok_or(Odd)?] = raw;
-    }
-    Ok(values)
-}
-
-/// Write values as members, in the order of their table; what is empty is left out.
-pub fn members(table: Table, values: &[Raw], out: &mut Out) -> Result<()> {
-    for (&(_, ours, kind), &raw) in table.iter().zip(values) {
+        let &(_, ours, kind) = table.iter().find(|entry| entry.0.as_bytes() == name).ok_or(Odd)?;
         if !raw.bytes.is_empty() {
             json::key(out, ours);
             value(out, raw, kind)?;
         }
     }
     Ok(())
-}
-
-/// Write the attributes of the start tag that was read last as members; one that is not in the table is odd.
-pub fn take(cursor: &Cursor, table: Table, out: &mut Out) -> Result<()> {
-    members(table, &values(cursor, table)?, out)
 }
 
 /// Write an object of an element's attributes, which has no children, and a comma.
@@ -60,7 +44,10 @@ fn value(out: &mut Out, raw: Raw, kind: Kind) -> Result<()> {
         Kind::Text => return json::string(out, raw),
         Kind::Address => return address(out, raw),
         Kind::Natural => print(out, digits(bytes)?),
-        Kind::PortNumber => print(out, port_number(bytes)?),
+        Kind::PortNumber => match digits(bytes)? {
+            number @ 0..=65535 => print(out, number),
+            _ => return Err(Odd),
+        },
         Kind::Integer => match bytes {
             [b'-', rest @ ..] => print(out, -digits(rest)?),
             _ => print(out, digits(bytes)?),
@@ -87,12 +74,6 @@ fn digits(raw: &[u8]) -> Result<i64> {
         return Err(Odd);
     }
     Ok(raw.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
-}
-
-/// A port or IP protocol number.
-pub fn port_number(raw: &[u8]) -> Result<i64> {
-    let number = digits(raw)?;
-    if number > 65535 { Err(Odd) } else { Ok(number) }
 }
 
 /// A decimal fraction, rounded to four decimals; an integral one as an integer.
