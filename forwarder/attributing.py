@@ -111,7 +111,12 @@ class Attributor:
                     scans.setdefault(claim.subject.scan_id, claim.subject)
             runs |= {run.entity_id: run for run in self._runs(subject)}
         left = [run for entity_id, run in runs.items() if entity_id not in taken]
-        return match.assign(scans.values(), left, self.settings["observer.name"])
+        host = self.settings["observer.name"]
+        answers = match.assign(scans.values(), left, host)
+        for scan_id, answer in answers.items():
+            if match.altered(scans[scan_id], runs.values(), host):
+                answers[scan_id] = replace(answer, reasons=(*answer.reasons, match.ALTERED))
+        return answers
 
     def _near(self, subject: Subject) -> list[Claim]:
         """Return the claims of the scans that may have come of the same executions."""
@@ -143,7 +148,7 @@ class Attributor:
             if claim is None:
                 continue
             before = claim.answer
-            if (answer.confidence, answer.executions) != (before.confidence, before.executions):
+            if _says(answer) != _says(before):
                 claim = self._link(claim, answer, self._status(answer, claim.deadline))
             sure = answer.confidence in SURE
             for entity_id in {*answer.executions, *(before.executions if before.confidence in SURE else ())}:
@@ -236,3 +241,8 @@ class Attributor:
         outputs = [output for output in run.whole.outputs if output.format == "xml"]
         gone = all(output.state == "discarded" or output.path in NOWHERE for output in outputs)
         return "discarded" if gone else "missing"
+
+
+def _says(answer: Answer) -> tuple[str, tuple[str, ...], bool]:
+    """Return what of an answer is worth a record when it changes."""
+    return answer.confidence, answer.executions, match.ALTERED in answer.reasons

@@ -1,5 +1,6 @@
 """What analysts rely on: who made a scan is found, now or later, and nothing is lost or told twice."""
 
+import hashlib
 import json
 import os
 import pwd
@@ -294,6 +295,38 @@ def test_what_the_wrapper_left_is_exact(forwarder, spooled):
     assert forwarder.records("scan")[0]["user"]["name"] == pwd.getpwuid(os.getuid()).pw_name
     assert not list((forwarder.directory / "spool").glob("taken/*"))
     assert forwarder.forward().records == 0
+    sound(forwarder)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first host", "a later host"])
+def test_a_result_that_was_changed_after_nmap_ended_is_told(forwarder, spooled, first):
+    forwarder.init()
+    path = forwarder.directory / "x"
+    sha256 = hashlib.sha256(scan(3).encode()).hexdigest()
+    output = Output(str(path), "xml", "present", sha256)
+    spooled(scan(3), outputs=(output,), end=moment(START + 60), host=forwarder.settings["observer.name"])
+    forwarder.forward()
+    where, what = ("10.0.0.1", "10.0.0.9") if first else ("10.0.0.2", "10.0.0.9")
+    path.write_text(scan(3).replace(f'"{where}"', f'"{what}"'))
+    forwarder.forward(str(path))
+    kept, changed = forwarder.records("scan")
+    assert kept["nmap"]["attribution"]["reason"] == ["spool"]
+    assert "output differs from its hash" in changed["nmap"]["attribution"]["reason"]
+    assert forwarder.forward(str(path)).records == 0
+    sound(forwarder)
+
+
+def test_a_hash_that_comes_after_its_file_was_read_is_held_against_it(forwarder, spooled):
+    forwarder.init()
+    path = forwarder.directory / "x"
+    path.write_text(scan(2))
+    forwarder.forward(str(path))
+    output = Output(str(path), "xml", "present", "ab" * 32)
+    spooled("", outputs=(output,), host=forwarder.settings["observer.name"])
+    forwarder.forward()
+    first, link = forwarder.records("scan")
+    assert "output differs from its hash" not in first["nmap"]["attribution"]["reason"]
+    assert "output differs from its hash" in link["nmap"]["attribution"]["reason"]
     sound(forwarder)
 
 

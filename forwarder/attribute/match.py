@@ -34,6 +34,8 @@ PROVEN, NEAR, LIKELY, POSSIBLE = 4, 3, 2, 1
 """How well a scan and an execution fit."""
 OTHERS: Final = "output is another user's"
 """Reason that takes from an entry's hash what it would prove: a user may write any into an entry of his."""
+ALTERED: Final = "output differs from its hash"
+"""Reason that a scan has when its file is not as the wrapper saw it."""
 KERNEL: Final = frozenset({"auditd", "laurel"})
 """Sources that are the kernel's own."""
 TOOLS: Final = frozenset({"nmap", "masscan", ""})
@@ -133,7 +135,7 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
     whole = run.whole
     if whole.tool not in TOOLS or whole.policy_action == "refused":
         return None
-    start, wrapped = seconds(whole.start), [part for part in run.parts if part.source in WRAPPED]
+    start, wrapped = seconds(whole.start), _wrapped(run)
     lag = scan.start - start if scan.start is not None and start is not None else None
     if _is_pair(scan, wrapped):
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("spool",))
@@ -161,6 +163,41 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         tier = PROVEN
     doubt = (OTHERS,) if claimed else ()
     return Pair(scan.scan_id, run.entity_id, tier, (*reasons, how, *doubt)) if tier else None
+
+
+def altered(scan: Subject, executions: Iterable[Known], host: str) -> bool:
+    """Tell whether a scan's file was changed since the wrapper saw its nmap end, by the hash that it took.
+
+    A file without an end is none that was changed: nmap was still writing when it was read, or was killed.
+
+    Args:
+        scan: the scan.
+        executions: all of about that time, also those that made another scan, and all that name the file's hash.
+        host: name of the machine that the scan's file is on.
+    """
+    if not scan.sha256 or not scan.path or scan.finish is None:
+        return False
+    runs = list(executions)
+    if any(scan.sha256 in _hashes(_wrapped(run)) for run in runs):
+        return False
+    return any(_wrote(scan, run, host) for run in runs)
+
+
+def _wrote(scan: Subject, run: Known, host: str) -> bool:
+    """Tell whether the wrapper hashed a scan's file after an execution that surely wrote it."""
+    whole, wrapped = run.whole, _wrapped(run)
+    start = seconds(whole.start)
+    if scan.start is None or start is None or short(whole.host) != short(host) or _over(scan, whole):
+        return False
+    hashed = any(scan.path in _outputs(part) and _hashes([part]) for part in wrapped)
+    alike = bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
+    kernel = any(part.source in KERNEL for part in run.parts)
+    believed = kernel or scan.uid in _users(run)  # else it is the word of somebody whose file it is not
+    return hashed and alike and believed and -BEFORE <= scan.start - start <= CLOSE
+
+
+def _wrapped(run: Known) -> list[Execution]:
+    return [part for part in run.parts if part.source in WRAPPED]
 
 
 def _is_pair(scan: Subject, wrapped: Iterable[Execution]) -> bool:

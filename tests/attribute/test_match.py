@@ -85,6 +85,44 @@ def test_the_hash_of_anothers_output_is_not(uid):
     )
 
 
+CHANGED = replace(SCAN, sha256="cd" * 32, finish=1772442778.0)
+
+
+def test_a_file_that_is_not_as_the_wrapper_saw_it_was_altered():
+    assert match.altered(CHANGED, [known(ENTRY)], "box")
+    assert not match.altered(replace(CHANGED, sha256=SHA), [known(ENTRY)], "box")
+
+
+@pytest.mark.parametrize(
+    ("scan", "entry"),
+    [
+        ({"finish": None}, {}),  # nmap was still writing
+        ({"path": "/srv/t.xml"}, {}),
+        ({"uid": "1001"}, {}),  # of a file of bob's, alice may say what she likes
+        ({"words": words(("nmap", "192.0.2.2"))}, {}),
+        ({"start": CHANGED.start + 4}, {}),  # that was the next one to write there
+        ({}, {"outputs": (Output("/srv/s.xml", "xml"),)}),
+        ({}, {"host": "other"}),
+        ({}, {"end": "2026-03-02T09:13:56.100Z"}),
+    ],
+)
+def test_what_may_not_be_that_file_was_not(scan, entry):
+    assert not match.altered(replace(CHANGED, **scan), [known(replace(ENTRY, **entry))], "box")
+
+
+def test_the_kernel_makes_an_entry_worth_believing_of_anothers_file():
+    item = known(ENTRY)
+    item.add(replace(ENTRY, source="auditd", login=ALICE, outputs=()))
+    assert match.altered(replace(CHANGED, uid="1001"), [item], "box")
+
+
+def test_a_file_that_another_execution_wrote_next_was_not_altered():
+    later = replace(
+        ENTRY, identity="9", start="2026-03-02T09:13:56.100Z", outputs=(Output("/srv/s.xml", "xml", "", "cd" * 32),)
+    )
+    assert not match.altered(CHANGED, [known(ENTRY), known(later)], "box")
+
+
 def test_the_owner_is_told_from_who_claims_his_output():
     liar, owner = known(ENTRY), known(replace(ENTRY, identity="6", real=BOB, effective=BOB))
     found = match.assign([replace(SCAN, uid="1001")], [liar, owner], "box")["s"]

@@ -254,7 +254,11 @@ CASES: dict[str, Callable[[], Case]] = {
         [finding("audit-log-truncated")], [finding("audit-event-refused"), execution()]
     ),
     "scan_output_altered": lambda: Case(
-        [scan(nmap__scan__diverges_from="6f1ed002ab5595859014ebf0951522d9")], [finding("audit-log-truncated"), scan()]
+        [
+            scan(nmap__scan__diverges_from="6f1ed002ab5595859014ebf0951522d9"),
+            scan(nmap__attribution__reason=["arguments", "output differs from its hash"]),
+        ],
+        [finding("audit-log-truncated"), scan(), scan(nmap__attribution__reason=["arguments", "output-hash"])],
     ),
     "spool_entry_refused": lambda: Case(
         [finding("spool-entry-refused"), finding("audit-event-refused")], [finding("audit-log-truncated"), execution()]
