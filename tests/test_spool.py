@@ -96,7 +96,7 @@ class Box:
 
 @pytest.fixture
 def box(tmp_path, monkeypatch):
-    for parent in [tmp_path, *tmp_path.parents][:3]:  # pytest's directories are its user's alone
+    for parent in [tmp_path, *tmp_path.parents][:4]:  # pytest's and its workers' directories are their user's alone
         parent.chmod(parent.stat().st_mode | 0o011)
     monkeypatch.setattr(spool, "SETTLE", -60.0)  # nothing is too young
     return Box(tmp_path / "spool")
