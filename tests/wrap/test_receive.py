@@ -25,7 +25,7 @@ LIST = ("-sL", "-n", "127.0.0.1")
 
 @pytest.fixture
 def running(tmp_path):
-    for parent in [tmp_path, *tmp_path.parents][:3]:  # pytest's directories are its user's alone
+    for parent in [tmp_path, *tmp_path.parents][:4]:  # pytest's and its workers' directories are their user's alone
         parent.chmod(parent.stat().st_mode | 0o011)
     with receiver.running(tmp_path / "spool", tmp_path / "socket") as started:
         yield started
