@@ -30,6 +30,7 @@ from forwarder.audit.interface import Execution, Finding
 from forwarder.dropbox import RECEIVED, DropBox, RefusedError, make
 from forwarder.intake import Writers
 from forwarder.seal.manifest import timestamp
+from forwarder.wrap.submit import LARGEST_ENTRY
 
 __all__ = ["Entry", "make", "read", "remove"]
 
@@ -37,8 +38,6 @@ NAME: Final = re.compile(r"([0-9a-f]{32})\.(start\.json|end\.json|xml)(\.part)?"
 NAME_RECEIVED: Final = re.compile(RECEIVED + r"/([0-9]{1,10})\.([0-9a-f]{32})\.(start\.json|end\.json|xml)", re.ASCII)
 MOST_NAMES: Final = 200_000
 """Files of one run; the others are for the next."""
-LARGEST_JSON: Final = 16 << 20
-"""Bytes: of a command line as long as Linux takes, with every byte escaped. How large a result may be, intake knows."""
 LARGEST_LINE: Final = 4096
 """Bytes of what the receiver writes before an entry."""
 SETTLE: Final = 60.0
@@ -210,8 +209,8 @@ class _Spool:
             EntryError: it is no entry.
         """
         if not file.name.startswith(RECEIVED):
-            return parse(self._box.content(file.name, LARGEST_JSON), identity, file.owner)
-        content = self._box.content(file.name, LARGEST_JSON + LARGEST_LINE)
+            return parse(self._box.content(file.name, LARGEST_ENTRY), identity, file.owner)
+        content = self._box.content(file.name, LARGEST_ENTRY + LARGEST_LINE)
         peer, entry = received(content, file.owner)
         return replace(parse(entry, identity, file.owner, peer), raw=content)
 
@@ -270,7 +269,7 @@ class _Spool:
         name, found = file.name, file.status
         raw = b""
         with suppress(RefusedError):
-            raw = self._box.content(name, LARGEST_JSON + LARGEST_LINE) if name.endswith("json") else b""
+            raw = self._box.content(name, LARGEST_ENTRY + LARGEST_LINE) if name.endswith("json") else b""
         told = f"{name!r} {file.owner} {found.st_ino} {found.st_mtime_ns} {why}"
         identity = f"refused-{sha256(told.encode()).hexdigest()[:32]}"
         who = f"uid {file.owner}" + (f" ({user})" if (user := name_of(file.owner)) else "")

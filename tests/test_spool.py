@@ -320,7 +320,7 @@ def test_what_others_may_write_to_is_refused(box):
 
 
 def test_what_is_too_large_is_refused_unread(box, monkeypatch):
-    monkeypatch.setattr(spool, "LARGEST_JSON", 1000)
+    monkeypatch.setattr(spool, "LARGEST_ENTRY", 1000)
     box.user(ALICE, lambda: os.truncate(os.open(f"{ID}.end.json", os.O_CREAT | os.O_WRONLY, 0o600), 1 << 40))
     assert box.refused("larger than").evidence.raw == b""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from forwarder.attribute.model import WRAPPED, Answer, Known, Subject, seconds, short, trusted, words_of
-from forwarder.audit.interface import Execution
+from forwarder.audit.interface import KERNEL, Execution
 
 BEFORE: Final = 1.0
 """Seconds that a scan may begin before its execve: nmap cuts its times to whole seconds."""
@@ -36,8 +36,6 @@ OTHERS: Final = "output is another user's"
 """Reason that takes from an entry's hash what it would prove: a user may write any into an entry of his."""
 ALTERED: Final = "output differs from its hash"
 """Reason that a scan has when its file is not as the wrapper saw it."""
-KERNEL: Final = frozenset({"auditd", "laurel"})
-"""Sources that are the kernel's own."""
 TOOLS: Final = frozenset({"nmap", "masscan", ""})
 """Programs that write XML which is read as a scan; the empty name is one that the evidence does not tell."""
 
@@ -143,7 +141,7 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
     claimed = lag is not None and -BEFORE <= lag <= AFTER and scan.sha256 and scan.sha256 in _hashes(wrapped)
     if claimed and owned:
         return Pair(scan.scan_id, run.entity_id, PROVEN, ("output-hash", "time"))  # not an older one that it left there
-    alike = bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
+    alike = _alike(scan, run)
     path = bool(scan.path) and scan.path in outputs(run)
     if not alike and (scan.words or not path):
         return Pair(scan.scan_id, run.entity_id, POSSIBLE, ("output-hash", OTHERS)) if claimed else None
@@ -154,7 +152,7 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         user=scan.uid not in {"", "0"} and scan.uid == whole.effective.id,
         host=local and lag is not None,
     )
-    tier, how = _in_time(lag, over=local and _over(scan, whole), seen=any(part.source in KERNEL for part in run.parts))
+    tier, how = _in_time(lag, over=local and _over(scan, whole), seen=_by_kernel(run))
     if tier > POSSIBLE and not run.strong:
         tier = POSSIBLE
     seen = owned or scan.path in {place for part in run.parts if part.source not in WRAPPED for place in _outputs(part)}
@@ -190,14 +188,20 @@ def _wrote(scan: Subject, run: Known, host: str) -> bool:
     if scan.start is None or start is None or short(whole.host) != short(host) or _over(scan, whole):
         return False
     hashed = any(scan.path in _outputs(part) and _hashes([part]) for part in wrapped)
-    alike = bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
-    kernel = any(part.source in KERNEL for part in run.parts)
-    believed = kernel or scan.uid in _users(run)  # else it is the word of somebody whose file it is not
-    return hashed and alike and believed and -BEFORE <= scan.start - start <= CLOSE
+    believed = _by_kernel(run) or scan.uid in _users(run)  # else it is the word of somebody whose file it is not
+    return hashed and _alike(scan, run) and believed and -BEFORE <= scan.start - start <= CLOSE
 
 
 def _wrapped(run: Known) -> list[Execution]:
     return [part for part in run.parts if part.source in WRAPPED]
+
+
+def _by_kernel(run: Known) -> bool:
+    return any(part.source in KERNEL for part in run.parts)
+
+
+def _alike(scan: Subject, run: Known) -> bool:
+    return bool(scan.words) and scan.words in {words_of(part) for part in run.parts}
 
 
 def _is_pair(scan: Subject, wrapped: Iterable[Execution]) -> bool:

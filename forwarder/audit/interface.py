@@ -9,7 +9,9 @@ from typing import Any, Final, TypeVar
 
 SOURCES: Final = ("run", "shim", "auditd", "laurel", "sudo", "sudo-io", "history")
 """Where evidence is from; `nmap.audit.source`."""
-STRONG: Final = frozenset({"run", "shim", "auditd", "laurel"})
+KERNEL: Final = frozenset({"auditd", "laurel"})
+"""Those that are the kernel's own."""
+STRONG: Final = KERNEL | {"run", "shim"}
 """The kernel's own sources, and our wrapper's, in whose spool a user can write of nobody but himself."""
 TOOLS: Final = ("nmap", "ncat", "nping", "masscan", "zmap")
 """Programs whose executions may become records; nmap always does."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from forwarder import config, dropbox, wrap
+from forwarder.audit.interface import KERNEL
 from forwarder.errors import UsageError
 from forwarder.setup.installed import LINES, Item
 
@@ -27,8 +28,6 @@ SHIM: Final = "/usr/local/bin/nmap"
 """Before /usr/bin in the PATH of shells and of sudo, and no package's."""
 RULES: Final = "/etc/audit/rules.d/nmap-forwarder.rules"
 AUDIT_LOG: Final = "auditd:/var/log/audit/audit.log"
-KERNEL: Final = ("auditd:", "laurel:")
-"""How sources begin that have the kernel's own records."""
 SYSTEMD: Final = "/etc/systemd/system"
 UNIT: Final = "nmap-forwarder-spool"
 RECEIVER: Final = "nmap-forwarder-receive"
@@ -267,7 +266,7 @@ def cautions() -> Iterator[str]:
             if value and directories[:1] != ["/usr/local/bin"]:
                 yield "sudo's secure_path does not begin with /usr/local/bin: only auditd sees what `sudo nmap` runs"
     sources = config.part(wrap.CONFIG, ("audit.sources",), {})["audit.sources"]
-    if _audits() and not any(source.startswith(KERNEL) for source in sources):
+    if _audits() and not any(source.partition(":")[0] in KERNEL for source in sources):
         yield f'nothing reads what auditd writes down: add to [audit] in {wrap.CONFIG}: sources = ["{AUDIT_LOG}"]'
 
 

@@ -30,14 +30,12 @@ if __name__ == "__main__":  # started by its path, like shim.py
 
 from forwarder.wrap.facts import timestamp
 from forwarder.wrap.process import read
-from forwarder.wrap.submit import HEADER, LARGEST_RESULT
+from forwarder.wrap.submit import HEADER, LARGEST_ENTRY, LARGEST_RESULT
 
 LISTENING: Final = 3
 """Descriptor of the first socket that systemd hands over (SD_LISTEN_FDS_START)."""
 IDLE: Final = 300.0
 """Seconds without a connection after which it ends; the next one starts it anew."""
-LARGEST_ENTRY: Final = 16 << 20
-"""Bytes of JSON: of a command line as long as Linux takes, with every byte escaped."""
 TIME: Final = 10.0
 """Seconds that a message may take, and one more for each SLOWEST bytes of it."""
 SLOWEST: Final = 4 << 20

@@ -19,6 +19,8 @@ PATIENCE: Final = 1.0
 """Seconds that a receiver may take for each step of a message; one that hangs costs the caller no more."""
 SLOWEST: Final = 16 << 20
 """Bytes of a result that it may take another second for."""
+LARGEST_ENTRY: Final = 16 << 20
+"""Bytes of JSON: of a command line as long as Linux takes, with every byte escaped."""
 LARGEST_RESULT: Final = 64 << 20
 """Bytes of a result that is sent; a larger one stays in the drop box, and the entry has its hash."""
 
