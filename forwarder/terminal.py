@@ -41,6 +41,11 @@ def complain(line: str) -> None:
     print(f"nmap-forwarder: {safe(line)}", file=sys.stderr)
 
 
+def drop_output() -> None:
+    """Send what is left of the output nowhere, because who read it is gone; else Python complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @contextmanager
 def progress(
     label: str, total: int | Callable[[], int | None] | None, unit: str, *, quiet: bool = False

@@ -6,7 +6,6 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from forwarder import state
 from forwarder.cli import common
@@ -29,9 +28,9 @@ goes on behind it. What this state directory sealed and nobody can use any more 
 read again by the next run."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "adopt", "go on with a log where its archive ends", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     common.setting(parser, "archive", "lock_wait", *common.S3)
     common.checkpoints(parser)
     parser.add_argument(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from forwarder import state
 from forwarder.config import Settings
 from forwarder.config.keys import BY_NAME
 from forwarder.errors import UsageError
@@ -61,18 +58,11 @@ KIBANA: Final = tuple(name for name in FLAGS if name.startswith("kibana."))
 ELASTICSEARCH: Final = tuple(name for name in FLAGS if name.startswith("elasticsearch."))
 
 
-def command(commands: Any, name: str, help_text: str, epilog: str) -> argparse.ArgumentParser:
-    """Add a command with the flags that every command has."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=help_text,
-        description=help_text[0].upper() + help_text[1:] + ".",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def command(parser: argparse.ArgumentParser, epilog: str) -> None:
+    """Add what every command has: flags, and what its help ends with."""
+    parser.epilog = epilog
     parser.add_argument("--config", metavar="FILE", help="configuration file (NMAP_FORWARDER_CONFIG)")
     setting(parser, "state_dir")
-    return parser
 
 
 def setting(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -144,11 +134,8 @@ def count(text: str) -> int:
 
 def made(values: Settings) -> None:
     """Make the state directory if `init` has not been here, and say so."""
+    from forwarder import state  # noqa: PLC0415 - not every command has to do with it
+
     if not state.is_made(values["state_dir"]):
         for line in state.init(values):
             complain(f"made {line}")
-
-
-def drop_output() -> None:
-    """Send what is left of the output nowhere, because who read it is gone; else Python complains at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 
 from forwarder import elastic, pipeline, state
 from forwarder.cli import common
@@ -22,9 +21,9 @@ examples:
 that Elasticsearch refuses stay in the archive and are listed by `status`."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "deliver", "deliver sealed records to Elasticsearch", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     common.setting(parser, "archive", "lock_wait", *common.ELASTICSEARCH)
     parser.add_argument("--refused", action="store_true", help="also what was refused before")
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")

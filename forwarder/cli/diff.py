@@ -6,13 +6,13 @@ import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import Exit, ForwarderError, UsageError
 from forwarder.intake import STDIN
-from forwarder.terminal import complain, paint, progress
+from forwarder.terminal import complain, drop_output, paint, progress
 
 if TYPE_CHECKING:
     from forwarder.archive.directory import DirectoryArchive
@@ -39,9 +39,9 @@ COLOURS: Final = {"-": "31", "+": "32", "--- ": "1", "+++ ": "1"}
 """Beginning of a line → its colour on a terminal, as an SGR code."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "diff", "tell what differs between two scans", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     what = "XML file, - for standard input, or scan: with the first 8 or more digits of a sealed scan's nmap.scan.id"
     parser.add_argument("before", metavar="A", help=what)
     parser.add_argument("after", metavar="B", help="likewise")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _run(args)
     except BrokenPipeError:  # the reader has seen enough differences
-        common.drop_output()
+        drop_output()
         return DIFFERENT
     except ForwarderError as error:
         raise UsageError(error.what, error.hint) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from forwarder.audit.interface import TOOLS
 from forwarder.cli import common
@@ -27,9 +26,9 @@ or gone, the shim runs nmap alone. What is there and not from us is never change
 was changed since is left."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "enroll", "write down every user's nmap on this machine", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument("--dry-run", action="store_true", help="print every change and command, and do nothing")
     parser.add_argument("--undo", action="store_true", help="remove what was installed")
     parser.add_argument(

@@ -6,7 +6,6 @@ import argparse
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
 
 from forwarder import pipeline, state
 from forwarder.cli import common
@@ -29,9 +28,9 @@ by its content; a file that has grown adds only what is new. One bad file does
 not stop the others: it is named, and the exit code is 65."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "forward", "read nmap XML, seal its records, archive and deliver them", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="file, directory, glob pattern, or - for standard input"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from forwarder import state
 from forwarder.cli import common
@@ -20,9 +19,9 @@ Copy the verifier key (key.vkey) to whoever is to verify archives. Keep the
 signing key (key.pem) where it is: who holds it can sign in this log's name."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "init", "make a state directory, a signing key and a configuration file", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     common.setting(parser, "origin", "key.uri", "key.passphrase_file", "lock_wait")
     parser.set_defaults(run=run)
 

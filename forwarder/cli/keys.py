@@ -32,9 +32,9 @@ only with a time-stamp, a witness or the bucket's own time from before."""
 NO_STATE = "nmap-forwarder init makes one"
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "keys", "show or change the keys that sign the log", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument("action", choices=["show", "rotate", "revoke"], metavar="ACTION", help="show, rotate or revoke")
     common.setting(parser, "archive", "key.uri", "key.passphrase_file", "lock_wait", *common.S3)
     parser.add_argument(

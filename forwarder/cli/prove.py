@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from forwarder import durable, prove, state
 from forwarder.archive.place import open_archive
@@ -26,9 +25,9 @@ The file holds the record and all that ties it to a signed checkpoint: whoever h
 the public key can verify it offline, without the archive."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "prove", "write the proof that one record was sealed", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument("id", metavar="RECORD-ID", help="event.id of the record, 64 hexadecimal digits")
     common.setting(parser, "archive", *common.S3)
     parser.add_argument("--key", metavar="FILE", help="verifier key of the log; default: this machine's")

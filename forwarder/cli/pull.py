@@ -42,9 +42,9 @@ exit code is 1. Nothing found is 3. A pull that was stopped goes on when it is
 run again, from NAME.part. docs/PULL.md tells more."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "pull", "get records, their evidence and proofs from an archive", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument(
         "path",
         nargs="?",

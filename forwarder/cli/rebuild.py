@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from forwarder import pipeline, rebuild, state
 from forwarder.anchoring import Anchor
@@ -20,9 +19,9 @@ What is known of each host and port (what `change` records are made by comparing
 with) is made again from the sealed records. Nothing sealed is changed."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "rebuild", "make the history of hosts again from the archive", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     common.setting(parser, "archive", "lock_wait")
     parser.add_argument("--quiet", action="store_true", help="print nothing but problems")
     parser.set_defaults(run=run)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
 
 from forwarder import pipeline, state
 from forwarder.cli import common
@@ -34,9 +33,9 @@ OWN_SPOOL = "runs"
 """Directory in the state directory for what `run` writes down where the machine has no spool."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "run", "run nmap, and record who ran it, when, how and why", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.usage = "%(prog)s [--reason TEXT] [--ticket ID] [--config FILE] [--state-dir DIR] -- nmap ARGS..."
     parser.add_argument("--reason", default="", metavar="TEXT", help="why (NMAP_FORWARDER_REASON)")
     parser.add_argument("--ticket", default="", metavar="ID", help="ticket it belongs to (NMAP_FORWARDER_TICKET)")

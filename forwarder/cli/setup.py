@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
 from urllib.parse import urlsplit
 
 from forwarder import elastic, state
@@ -36,9 +35,9 @@ left as it is and named, unless --overwrite says otherwise; whether a rule is en
 its exceptions and actions are kept in any case."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "setup", "install what other systems need", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument(
         "target", choices=["elasticsearch", "kibana", "s3"], metavar="SYSTEM", help="elasticsearch, kibana or s3"
     )

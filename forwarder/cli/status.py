@@ -24,9 +24,9 @@ MOST_LETTERS = 20
 """Refused records that are shown one by one."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "status", "tell what is waiting, sealed and rejected", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     common.setting(parser, "archive", "elasticsearch.url")
     parser.add_argument("--json", action="store_true", help="print it as one JSON object")
     parser.set_defaults(run=run)

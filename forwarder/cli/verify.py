@@ -6,7 +6,6 @@ import argparse
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from forwarder import state
 from forwarder.archive.place import Bucket, Place, place
@@ -41,9 +40,9 @@ The result is left there as well, and the next forward seals it as a record (--n
 What a verdict rests on and what it cannot exclude is printed with it."""
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "verify", "check that an archive is what was sealed", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument(
         "path",
         nargs="?",

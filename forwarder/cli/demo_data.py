@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from forwarder import elastic
 from forwarder.cli import common
@@ -29,9 +29,9 @@ make the same data."""
 MOST_DAYS: Final = 400
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    parser = common.command(commands, "demo-data", "make months of data to try dashboards and rules with", EPILOG)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    common.command(parser, EPILOG)
     parser.add_argument("--out", metavar="DIR", help="write bulk-….ndjson and expectations.json there")
     parser.add_argument("--seed", type=common.count, default=1, metavar="N", help="another story for each; default 1")
     parser.add_argument(
