@@ -8,7 +8,6 @@ from forwarder import elastic, outbox
 from forwarder.archive import records
 from forwarder.config import Settings
 from forwarder.deliver.document import Splicer
-from forwarder.deliver.elasticsearch import ElasticsearchOutput
 from forwarder.deliver.interface import Output
 from forwarder.errors import ForwarderError
 from forwarder.ledger import ANCHORED, EARLY, SEALED, Batch, DeadLetter
@@ -22,6 +21,8 @@ def deliver(state: State, settings: Settings, outcome: Outcome, listener: Listen
     batches = [batch for batch in state.ledger.batches(*ANCHORED, *early) if not batch.state.endswith("delivered")]
     if not batches or not elastic.configured(settings):
         return
+    from forwarder.deliver.elasticsearch import ElasticsearchOutput  # noqa: PLC0415 - only who has one pays for it
+
     where = elastic.place(settings)
     try:
         client = elastic.connect(settings)

@@ -17,7 +17,6 @@ from forwarder import durable
 from forwarder.config import Settings
 from forwarder.errors import UsageError
 from forwarder.keys.choose import open_key
-from forwarder.keys.file import FileKey, generate
 from forwarder.keys.interface import Key
 from forwarder.ledger import Ledger
 from forwarder.seal.note import NoteError, Verifier
@@ -93,6 +92,8 @@ class Keyring:
         if uri:
             key = open_key(uri, self.first.name, self._passphrase)
         else:
+            from forwarder.keys.file import FileKey, generate  # noqa: PLC0415 - keys are made rarely
+
             pem, _ = generate(self._passphrase)
             key = FileKey.from_pem(pem, self.first.name, self._passphrase)
         verifier = key.verifier
@@ -189,6 +190,8 @@ def make_first(directory: Path, settings: Settings, default_name: str) -> Verifi
         public = open_key(settings["key.uri"], "any", settings.secret("key.passphrase")).verifier.public
         durable.write(path.with_suffix(URI), f"{settings['key.uri']}\n".encode())
     else:
+        from forwarder.keys.file import generate  # noqa: PLC0415 - keys are made rarely
+
         pem, public = generate(settings.secret("key.passphrase"))
         durable.write(path.with_suffix(PRIVATE), pem, mode=0o600)
     # cloned machines cannot meet in one log, because the key's hash is in its name

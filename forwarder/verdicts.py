@@ -9,11 +9,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from forwarder import durable
 from forwarder.seal.manifest import timestamp
-from forwarder.verify.verdict import LogVerdict
+
+if TYPE_CHECKING:  # forwarding verifies nothing
+    from forwarder.verify.verdict import LogVerdict
 
 NAME: Final = "verdict.json"
 MOST: Final = 50

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypeVar
 
+from forwarder.audit import TOOLS
+
 SOURCES: Final = ("run", "shim", "auditd", "laurel", "sudo", "sudo-io", "history")
 """Where evidence is from; `nmap.audit.source`."""
 KERNEL: Final = frozenset({"auditd", "laurel"})
 """Those that are the kernel's own."""
 STRONG: Final = KERNEL | {"run", "shim"}
 """The kernel's own sources, and our wrapper's, in whose spool a user can write of nobody but himself."""
-TOOLS: Final = ("nmap", "ncat", "nping", "masscan", "zmap")
-"""Programs whose executions may become records; nmap always does."""
 HALVES: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Halves of characters that stand for no byte (surrogateescape); JSON may tell of them, and nothing can write them."""
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from forwarder.audit.interface import TOOLS
+from forwarder.audit import TOOLS
 from forwarder.cli import common
 from forwarder.errors import Exit, UsageError
 from forwarder.terminal import say

@@ -6,11 +6,9 @@ import argparse
 import os
 from pathlib import Path
 
-from forwarder import pipeline, state
 from forwarder.cli import common
 from forwarder.config import Settings
 from forwarder.errors import ForwarderError, UsageError
-from forwarder.outcome import Listener
 from forwarder.terminal import complain
 from forwarder.wrap import CONFIG, REASON, SOCKET, SPOOL, TICKET, sudo
 from forwarder.wrap.recorder import Request
@@ -112,6 +110,9 @@ def _spool(values: Settings | None) -> tuple[str, bool]:
 
 def _forward(args: argparse.Namespace, values: Settings, result: Result, own_spool: str) -> None:
     """Hand the result to the pipeline, if this user has a state directory; say what fails, and leave it for later."""
+    from forwarder import pipeline, state  # noqa: PLC0415 - nmap does not wait for what comes after it
+    from forwarder.outcome import Listener  # noqa: PLC0415
+
     assert result.entry is not None
     if not state.is_made(values["state_dir"]) or not os.access(values["state_dir"], os.W_OK):
         return

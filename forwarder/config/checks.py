@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from forwarder.audit.interface import TOOLS
+from forwarder.audit import TOOLS
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

@@ -9,7 +9,8 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from forwarder.attribute.model import Answer, Known
-from forwarder.audit.interface import TOOLS, Execution, Finding, Output, Peer, User
+from forwarder.audit import TOOLS
+from forwarder.audit.interface import Execution, Finding, Output, Peer, User
 from forwarder.ecs import fit
 from forwarder.ecs.context import Options, frame
 from forwarder.ecs.identity import EventId

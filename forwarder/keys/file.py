@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import stat
+from base64 import b64decode
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from forwarder.errors import UsageError
@@ -16,6 +16,10 @@ from forwarder.keys.interface import Key
 from forwarder.seal.note import Verifier
 
 MAX_FILE: Final = 1 << 16
+BEGIN, END = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n"
+PKCS8: Final = bytes.fromhex("302e020100300506032b657004220420")
+"""What is before the seed in PKCS #8 without optional parts (RFC 8410, section 7)."""
+SEED_BYTES: Final = 32
 ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 GIVE: Final = "give it by NMAP_FORWARDER_KEY_PASSPHRASE or key.passphrase_file"
 
@@ -56,6 +60,11 @@ class FileKey(Key):
         Raises:
             UsageError: it is no Ed25519 key in PKCS #8 PEM, or the passphrase is wrong or missing.
         """
+        if seed := _seed(data):
+            return cls.from_seed(seed, name)
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
         encrypted = ENCRYPTED in data
         if encrypted and not passphrase:
             raise UsageError(f"{where} is encrypted, and there is no passphrase", GIVE)
@@ -78,8 +87,22 @@ class FileKey(Key):
         return self._private.sign(message)
 
 
+def _seed(pem: bytes) -> bytes:
+    """Return the seed in a key file as `generate` makes it without a passphrase; nothing of any other.
+
+    Every run reads its key, and what reads all kinds of keys takes as long to import as what signs.
+    """
+    try:
+        der = b64decode(pem.removeprefix(BEGIN).removesuffix(END), validate=True)
+    except binascii.Error:
+        return b""
+    return der.removeprefix(PKCS8) if der.startswith(PKCS8) and len(der) == len(PKCS8) + SEED_BYTES else b""
+
+
 def generate(passphrase: str = "") -> tuple[bytes, bytes]:
     """Return a new key as (PEM, 32 public bytes); the PEM is encrypted if there is a passphrase."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
     private = Ed25519PrivateKey.generate()
     encryption = (
         serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()

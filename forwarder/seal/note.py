@@ -11,11 +11,10 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+if TYPE_CHECKING:  # to name a key or a log needs no cryptography, which takes its time to import
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 ED25519 = b"\x01"
 """Signature type of an Ed25519 key (c2sp.org/signed-note, Signature types)."""
@@ -69,8 +68,9 @@ class Verifier:
     @property
     def pem(self) -> str:
         """The public key in PEM (SubjectPublicKeyInfo, RFC 8410), as openssl reads it."""
-        public = Ed25519PublicKey.from_public_bytes(self.public)
-        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+
+        return _public_key(self.public).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def holds(self, signature: bytes, message: bytes) -> bool:
         """Tell whether a 64-byte signature over a message is this key's."""
@@ -98,6 +98,8 @@ def parse_key(text: str, kind: bytes) -> tuple[str, bytes]:
 
 @lru_cache(maxsize=256)
 def _public_key(public: bytes) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
     return Ed25519PublicKey.from_public_bytes(public)
 
 
@@ -109,6 +111,8 @@ def key_id(name: str, key: bytes) -> bytes:
 
 def holds(public: bytes, signature: bytes, message: bytes) -> bool:
     """Tell whether an Ed25519 signature over a message is a public key's."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+
     try:
         _public_key(public).verify(signature, message)
     except InvalidSignature:

@@ -10,10 +10,9 @@ import pytest
 from audit_lines import event, text
 from audit_runs import Runs
 
-from forwarder.audit import sudo
+from forwarder.audit import TOOLS, sudo
 from forwarder.audit.files import CHUNK, Content
 from forwarder.audit.follow import MAX_LINE
-from forwarder.audit.interface import TOOLS
 from forwarder.config import Settings
 from forwarder.config.checks import AUDIT_KINDS
 from forwarder.errors import InputError

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from base64 import b64decode, b64encode
 
 import pytest
 from conftest import Forwarder, need, scan
@@ -13,6 +14,8 @@ from forwarder.keys.choose import fits, open_key
 from forwarder.keys.file import FileKey, generate
 
 PASSPHRASE = "korrekt Pferd ☂"
+ATTRIBUTES = b"\xa0\x00"
+"""The optional part of PKCS #8, with none in it."""
 
 
 def write(path, data, mode=0o600):
@@ -36,6 +39,19 @@ def test_an_encrypted_key_needs_its_passphrase(tmp_path):
 def test_a_plain_key_is_read_although_there_is_a_passphrase(tmp_path):
     pem, public = generate()
     assert FileKey.load(write(tmp_path / "k.pem", pem), "n", "x").verifier.public == public
+
+
+def test_a_plain_key_in_other_words_is_the_same_key(tmp_path):
+    pem, public = generate()
+    begin, encoded, end = pem.decode().splitlines()
+    der = bytearray(b64decode(encoded))
+    der[1] += len(ATTRIBUTES)
+    for data in (
+        f"comment: made by hand\n{pem.decode()}",
+        f"{begin}\r\n{encoded[:40]}\r\n{encoded[40:]}\r\n{end}\r\n",
+        f"{begin}\n{b64encode(der + ATTRIBUTES).decode()}\n{end}\n",
+    ):
+        assert FileKey.load(write(tmp_path / "k.pem", data.encode()), "n").verifier.public == public
 
 
 def test_what_is_no_key(tmp_path):
