@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Concatenate, ParamSpec, TypeVar
+from concurrent.futures import BrokenExecutor, Future
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from forwarder.archive.interface import Archive
 from forwarder.errors import TemporaryError
+
+if TYPE_CHECKING:  # small archives need no workers
+    from concurrent.futures import ProcessPoolExecutor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,13 +65,17 @@ class Pool:
             done.set_result(function(self.archive, *args, **kwargs))
             return done
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(
-                self.jobs, multiprocessing.get_context("spawn"), _begin, (self._opener,)
-            )
+            self._executor = self._start()
         try:
             return self._executor.submit(_work, function, args, kwargs)
-        except BrokenProcessPool:
+        except BrokenExecutor:
             raise lost() from None
+
+    def _start(self) -> ProcessPoolExecutor:
+        import multiprocessing  # noqa: PLC0415
+        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
+
+        return ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), _begin, (self._opener,))
 
     def close(self) -> None:
         """Stop the workers; what they have not begun is not done."""
@@ -86,7 +91,7 @@ def result(future: Future[T]) -> T:
     """
     try:
         return future.result()
-    except BrokenProcessPool:
+    except BrokenExecutor:
         raise lost() from None
 
 
