@@ -379,8 +379,3 @@ def test_every_command_has_help_with_examples():
         result = subprocess.run([sys.executable, "-m", "forwarder", name, "--help"], check=True, capture_output=True)
         assert b"examples:" in result.stdout
     assert "exit codes" in parser().format_help()
-
-
-def test_imports_are_lazy():
-    code = "import sys, forwarder.cli; print([m for m in ('rich', 'elasticsearch', 'boto3', 'requests', 'libnmap') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"[]"

@@ -101,8 +101,9 @@ def _spool(values: Settings | None) -> tuple[str, bool]:
         return str(wanted), False
     own: Path = values["state_dir"] / OWN_SPOOL
     try:
-        common.made(values)
-        own.mkdir(mode=0o700, exist_ok=True)
+        if not own.is_dir():
+            common.made(values)
+            own.mkdir(mode=0o700, exist_ok=True)
     except (OSError, ForwarderError):
         return str(wanted), False
     return str(own), True
@@ -110,12 +111,14 @@ def _spool(values: Settings | None) -> tuple[str, bool]:
 
 def _forward(args: argparse.Namespace, values: Settings, result: Result, own_spool: str) -> None:
     """Hand the result to the pipeline, if this user has a state directory; say what fails, and leave it for later."""
-    from forwarder import pipeline, state  # noqa: PLC0415 - nmap does not wait for what comes after it
-    from forwarder.outcome import Listener  # noqa: PLC0415
+    from forwarder import state  # noqa: PLC0415 - nmap does not wait for what comes after it
 
     assert result.entry is not None
     if not state.is_made(values["state_dir"]) or not os.access(values["state_dir"], os.W_OK):
         return
+    from forwarder import pipeline  # noqa: PLC0415
+    from forwarder.outcome import Listener  # noqa: PLC0415
+
     args.intake_settle = 0  # nmap has ended: what has no end by now will have none
     args.audit_spool = own_spool or None
     try:
