@@ -61,7 +61,8 @@ class Gatherer:
         self._pending = attributor.batcher.pending
         self.files: list[str] = []
         """Results in the spool, which are inputs like others."""
-        self._names: list[str] = []
+        self._entries: list[tuple[tuple[str, ...], str]] = []
+        """What each entry in the spool left there, and its result."""
 
     def gather(self) -> None:
         """Take all new evidence.
@@ -89,14 +90,22 @@ class Gatherer:
             self._listener.said(line)
 
     def tidy(self) -> None:
-        """Remove from the spool what is sealed; called when nothing is waiting to be."""
-        if self._names:
-            spool.remove(self._settings["audit.spool"], self._names)
+        """Remove from the spool what is sealed, or refused and kept; called when nothing is waiting to be sealed."""
+        ledger, names = self._state.ledger, list[str]()
+        for left, result in self._entries:
+            if result:
+                item = ledger.held(result)
+                if item is None or item.state == "spooled":
+                    continue  # it could not be read: the next run tries again
+                ledger.forget_file(result)
+            names += left
+        if names:
+            spool.remove(self._settings["audit.spool"], names)
 
     def _sightings(self, logs: Logs) -> Iterator[Sighting]:
         if directory := self._settings["audit.spool"]:
             for entry in spool.read(directory):
-                self._names += entry.names
+                self._entries.append((entry.names, str(entry.xml or "")))
                 if entry.xml:
                     self.files.append(str(entry.xml))
                     self._attributor.spooled[str(entry.xml)] = entry.evidence.identity, str(entry.uid)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from pathlib import Path
+
 from forwarder import intake
 from forwarder.config import Settings
 from forwarder.errors import InputError
@@ -45,12 +47,14 @@ def collect(
             item, new = take_in(found, state, settings, writers, finder, outcome, listener)
         except InputError as error:
             reject(InputError(f"{found.path}: {error.what}", error.hint))
+            if found.ended and found.stat:
+                state.ledger.set_file(found.path, found.stat, None, str(error))
             continue
         if new and item:
             outcome.inputs += 1
             yield item
         elif item and item.state == "rejected":
-            reject(InputError(f"{found.path}: {item.reason}"))
+            reject(InputError(refuse(replace(item, path=found.path), item.reason, state, settings)))
         elif item:
             outcome.known += 1
     for count, what in ((finder.empty, "empty files"), (finder.other, "files that are no XML")):
@@ -68,8 +72,8 @@ def take_in(
     listener: Listener,
 ) -> tuple[Input | None, bool]:
     """Copy a file into the spool, unless it is known, still being written, or no XML; tell whether it is new."""
-    ledger = state.ledger
-    if found.stat and (item := ledger.unchanged(found.path, found.stat)):
+    ledger, limit = state.ledger, settings["intake.max_bytes"]
+    if found.stat and not found.ended and (item := ledger.unchanged(found.path, found.stat)):
         return item, False
     if found.stat and (reason := intake.still_written(found, settings["intake.settle"], writers)):
         ledger.set_file(found.path, found.stat, None, reason)
@@ -77,13 +81,15 @@ def take_in(
         listener.said(f"{found.path}: left for the next run: {reason}; --settle 0 reads it now")
         return None, False
     with intake.open_input(found.path) as source:
-        if not intake.is_xml(source, named=found.named):
+        if found.stat and found.stat.st_size > limit:
+            raise intake.too_large(limit)
+        if not found.ended and not intake.is_xml(source, named=found.named):
             if found.named:
                 raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")
             finder.other += 1
             return None, False
         listener.started(found.path, found.stat.st_size if found.stat else 0)
-        copy = intake.copy(source, state.spool, settings["intake.max_bytes"])
+        copy = intake.copy(source, state.spool, limit)
     if copy.stored_bytes > state.archive.largest and settings["privacy.evidence"] == "full":
         intake.spooled(state.spool, copy.raw_sha256).unlink()
         raise InputError(
@@ -111,3 +117,16 @@ def take_in(
     if found.stat:
         ledger.set_file(found.path, found.stat, copy.raw_sha256)
     return item, new
+
+
+def refuse(item: Input, why: str, state: State, settings: Settings) -> str:
+    """Remember that there is no scan in an input; return what to say of it.
+
+    A result in the wrapper's spool is removed from there: its copy is kept, and is what is refused from now on.
+    """
+    line, path, spool = f"{item.path}: {why}", item.path, settings["audit.spool"]
+    if spool and Path(path).is_relative_to(spool):
+        path = str(intake.spooled(state.spool, item.raw_sha256))
+        line += f"; kept as {path}"
+    state.ledger.refuse_input(item.raw_sha256, path, why)
+    return line

@@ -229,7 +229,7 @@ def copy(source: IO[bytes], spool: Path, limit: int) -> Copy:
                 raw.update(chunk)
                 size += len(chunk)
                 if size > limit:
-                    raise InputError(f"larger than {limit} bytes", "raise intake.max_bytes if this is a real scan")
+                    raise too_large(limit)
                 data = compressor.compress(chunk) if chunk else compressor.flush()
                 stored.update(data)
                 written += out.write(data)
@@ -242,6 +242,11 @@ def copy(source: IO[bytes], spool: Path, limit: int) -> Copy:
         part.unlink(missing_ok=True)
         raise
     return Copy(raw.hexdigest(), size, stored.hexdigest(), written, note)
+
+
+def too_large(limit: int) -> InputError:
+    """Return what to say of an input above the limit in bytes."""
+    return InputError(f"larger than {limit} bytes", "raise intake.max_bytes if this is a real scan")
 
 
 def spooled(spool: Path, raw_sha256: str) -> Path:

@@ -318,6 +318,11 @@ class Ledger:
         """Say what became of an input."""
         self._db.execute("UPDATE input SET state = ?, reason = ? WHERE raw_sha256 = ?", (state, reason, raw_sha256))
 
+    def refuse_input(self, raw_sha256: str, path: str, reason: str) -> None:
+        """Say that an input was rejected, and where it is."""
+        values = "state = 'rejected', path = ?, reason = ?"
+        self._db.execute(f"UPDATE input SET {values} WHERE raw_sha256 = ?", (path, reason, raw_sha256))  # noqa: S608
+
     def set_evidence_anchored(self, raw_sha256: str) -> None:
         """Say that an input's evidence is in the archive."""
         self._db.execute("UPDATE input SET anchored = 1 WHERE raw_sha256 = ?", (raw_sha256,))
@@ -332,6 +337,15 @@ class Ledger:
     def set_file(self, path: str, stat: os.stat_result, raw_sha256: str | None, reason: str = "") -> None:
         """Remember what a file held, or why it was left for a later run."""
         self._put("file", {"path": path, "stat": _stat(stat), "raw_sha256": raw_sha256, "reason": reason})
+
+    def held(self, path: str) -> Input | None:
+        """Return the input that a file held when it was looked at last."""
+        row = self._db.execute("SELECT raw_sha256 FROM file WHERE path = ?", (path,)).fetchone()
+        return self.input(row[0]) if row and row[0] else None
+
+    def forget_file(self, path: str) -> None:
+        """Forget what a file held, for it is gone."""
+        self._db.execute("DELETE FROM file WHERE path = ?", (path,))
 
     def waiting(self) -> list[tuple[str, str]]:
         """Return (path, reason) of the files that were left for a later run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from forwarder import inbox, intake, outbox, reading, rebuild, stamp
 from forwarder.anchoring import Anchor
@@ -150,8 +151,7 @@ def read(item: Input, state: State, attributor: Attributor, outcome: Outcome, li
         listener.said(f"{item.path}: left for the next run: {error}")
         return
     except InputError as error:
-        state.ledger.finish_input(item.raw_sha256, "rejected", str(error))
-        listener.reject(f"{item.path}: {error}", outcome)
+        listener.reject(inbox.refuse(item, str(error), state, attributor.settings), outcome)
         return
     batcher.finish(item)
     outcome.scans += result.scans
@@ -173,10 +173,11 @@ def have_stamped(state: State, settings: Settings, outcome: Outcome, listener: L
 
 
 def tidy(state: State) -> None:
-    """Remove what is no longer needed: batches in the archive, and inputs whose records all are."""
-    unsealed = {item.raw_sha256 for item in state.ledger.inputs("spooled")}
+    """Remove what is no longer needed: batches in the archive, and copies of inputs whose records all are."""
+    wanted = {intake.spooled(state.spool, item.raw_sha256) for item in state.ledger.inputs("spooled")}
+    wanted |= {Path(item.path) for item in state.ledger.inputs("rejected")}  # some are but in their copies
     pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches(*SEALED)}
-    intake.keep_only(state.spool, {intake.spooled(state.spool, raw_sha256) for raw_sha256 in unsealed})
+    intake.keep_only(state.spool, wanted)
     outbox.keep_only(state.outbox, pending)
     last = state.ledger.last_batch(*ANCHORED)
     state.keys.tidy(last.sequence + 1 if last else 0)

@@ -245,7 +245,7 @@ class _Spool:
             execution.problems += self._compare(identity, execution, files["start.json"])
         result = "xml" if "xml" in files else "xml.part" if "xml.part" in files and main == "start.json" else ""
         xml = None
-        if result:
+        if result and files[result].status.st_size:  # else nmap never wrote to it
             try:
                 dropbox.check(files[result].status)
                 xml = self._box.path(files[result].name)

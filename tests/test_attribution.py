@@ -9,13 +9,16 @@ import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import crash
 import pytest
+import zstandard
 from conftest import Forwarder, scan
 
 from forwarder import gathering, outbox, spool
 from forwarder.audit.interface import Execution, Output, User, facts
+from forwarder.cli import status
 from forwarder.ecs.check import problems
 from forwarder.errors import Exit
 
@@ -296,6 +299,49 @@ def test_what_the_wrapper_left_is_exact(forwarder, spooled):
     assert not list((forwarder.directory / "spool").glob("taken/*"))
     assert forwarder.forward().records == 0
     sound(forwarder)
+
+
+@pytest.mark.parametrize("result", ["no scan\n", "<other/>\n"], ids=["no XML", "no scan"])
+def test_a_result_that_is_no_scan_is_kept_where_status_says(forwarder, spooled, result):
+    forwarder.init()
+    spooled(result)
+    spooled(result, pid=5000)
+    outcome = forwarder.forward()
+    assert (outcome.executions, len(outcome.rejected)) == (2, 2)
+    (rejected,) = status.gather(forwarder.settings)["rejected"]
+    assert f"kept as {rejected['path']}" in outcome.rejected[0]
+    assert zstandard.ZstdDecompressor().decompressobj().decompress(Path(rejected["path"]).read_bytes()).decode() == result
+    assert not list((forwarder.directory / "spool").rglob("*.xml"))
+    assert forwarder.forward().rejected == []  # said once, and kept by later runs
+    assert Path(rejected["path"]).exists()
+    sound(forwarder)
+
+
+def test_a_result_that_cannot_be_taken_in_stays_in_the_spool_until_it_can(forwarder, spooled):
+    forwarder.init()
+    spooled(scan(20))
+    forwarder.flags["intake_max_bytes"] = 5000
+    for _ in range(2):
+        assert "larger than 5000 bytes" in forwarder.forward().rejected[0]
+        (waiting,) = status.gather(forwarder.settings)["waiting"]
+        assert Path(waiting["path"]).read_text() == scan(20)
+        assert "larger than 5000 bytes" in waiting["reason"]
+    assert len({record["process"]["entity_id"] for record in forwarder.records("audit")}) == 1
+    del forwarder.flags["intake_max_bytes"]
+    assert forwarder.forward().scans == 1
+    assert forwarder.records("scan")[0]["nmap"]["attribution"]["reason"] == ["spool"]
+    assert status.gather(forwarder.settings)["waiting"] == []
+    assert not list((forwarder.directory / "spool").rglob("*.xml"))
+    sound(forwarder)
+
+
+def test_a_result_that_nmap_never_wrote_to_is_no_input(forwarder, spooled):
+    forwarder.init()
+    identity = spooled("")
+    empty = forwarder.directory / "spool" / f"{identity}.xml"
+    empty.touch(0o600)
+    assert forwarder.forward().rejected == []
+    assert not list((forwarder.directory / "spool").rglob("*.xml"))
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["the first host", "a later host"])
