@@ -81,7 +81,7 @@ class Entry:
     same `Execution.identity`: its id, or `<uid>.<id>`."""
     xml: Path | None = None
     """nmap's result: a regular file of the same owner, where nobody but the service can replace it. He may still have
-    it open for writing; what counts is what was read."""
+    it open for writing; what counts is what was read. Also with evidence that was refused, for it may be a scan."""
     uid: int = -1
     """Whose it is."""
     names: tuple[str, ...] = field(default=())
@@ -163,12 +163,14 @@ class _Spool:
             yield from self._orphans(files)
             return
         owner = files["start.json" if "start.json" in files else "end.json"].owner
-        if "end.json" not in files and self._may_run(identity, files):
+        start = self._said(identity, files["start.json"]) if "start.json" in files else ""
+        if "end.json" not in files and isinstance(start, Execution) and self._may_run(start, files):
             return
         self._take_all(files, *files)
         for kind in [kind for kind, found in files.items() if found.owner != owner]:
             yield self._refuse(files.pop(kind), "written by another user than the entry")
-        yield from self._read(identity, known, files, owner)
+        end = self._said(identity, files["end.json"]) if "end.json" in files else ""
+        yield from self._read(known, files, start, end)
 
     def _look(self, identity: str, others: set[int]) -> Files:
         """Return what is in the drop box of an entry, but for the files of others."""
@@ -201,69 +203,71 @@ class _Spool:
             else:
                 files.pop(kind, None)
 
-    def _parse(self, identity: str, file: _File) -> Execution:
-        """Return what a file of an entry says.
-
-        Raises:
-            RefusedError: the file is none that the wrapper could have written.
-            EntryError: it is no entry.
-        """
-        if not file.name.startswith(RECEIVED):
-            return parse(self._box.content(file.name, LARGEST_ENTRY), identity, file.owner)
-        content = self._box.content(file.name, LARGEST_ENTRY + LARGEST_LINE)
-        peer, entry = received(content, file.owner)
-        return replace(parse(entry, identity, file.owner, peer), raw=content)
-
-    def _may_run(self, identity: str, files: Files) -> bool:
-        """Tell whether an entry without an end may still get one."""
+    def _said(self, identity: str, file: _File) -> Execution | str:
+        """Return what a file of an entry says; or why it is no entry, or none that the wrapper could have written."""
         try:
-            said = self._parse(identity, files["start.json"])
-        except (RefusedError, EntryError):
-            return False
-        if alive(said.wrapper_pid, said.start) or any(self._writers(found.status) for found in files.values()):
+            if not file.name.startswith(RECEIVED):
+                return parse(self._box.content(file.name, LARGEST_ENTRY), identity, file.owner)
+            content = self._box.content(file.name, LARGEST_ENTRY + LARGEST_LINE)
+            peer, entry = received(content, file.owner)
+            return replace(parse(entry, identity, file.owner, peer), raw=content)
+        except (RefusedError, EntryError) as error:
+            return str(error)
+
+    def _may_run(self, start: Execution, files: Files) -> bool:
+        """Tell whether an entry without an end may still get one."""
+        if alive(start.wrapper_pid, start.start) or any(self._writers(found.status) for found in files.values()):
             return True
         return self._now - max(found.status.st_ctime for found in files.values()) < SETTLE
 
     def _orphans(self, files: Files) -> Iterator[Entry]:
-        """Refuse what nobody will finish."""
-        for file in files.values():
-            if self._now - file.status.st_ctime >= ABANDONED and self._box.take(file.name):
-                yield self._refuse(file, "never finished, and no entry is with it")
+        """Refuse what nobody will finish; what could be a result is handed over all the same."""
+        old = [kind for kind, file in files.items() if self._now - file.status.st_ctime >= ABANDONED]
+        left = [kind for kind in old if not self._writers(files[kind].status)]
+        self._take_all(files, *left)
+        for kind in left:
+            if file := files.get(kind):
+                xml, _ = self._result(file)
+                yield replace(self._refuse(file, "never finished, and no entry is with it"), xml=xml)
 
-    def _read(self, identity: str, known: str, files: Files, owner: int) -> Iterator[Entry]:
-        main = "end.json" if "end.json" in files else "start.json"
+    def _read(self, known: str, files: Files, start: Execution | str, end: Execution | str) -> Iterator[Entry]:
+        """Yield an entry whose files are all that there will be.
+
+        Args:
+            known: what its execution is known by.
+            files: those of its owner.
+            start: what its beginning says, or why that is refused; empty if there is none.
+            end: likewise.
+        """
+        main, said = ("end.json", end) if "end.json" in files else ("start.json", start)
+        if isinstance(said, str) and isinstance(start, Execution):  # what began is told all the same
+            yield self._refuse(files.pop("end.json"), said)
+            main, said = "start.json", start
+        result = files.get("xml") or (files.get("xml.part") if main == "start.json" else None)
         names = tuple(file.name for file in files.values())
-        try:
-            execution = self._parse(identity, files[main])
-        except (RefusedError, EntryError) as error:
-            yield replace(self._refuse(files[main], str(error)), names=names)
+        xml, refused = self._result(result) if result else (None, "")
+        if result and refused:
+            yield self._refuse(result, refused)
+            names = tuple(name for name in names if name != result.name)
+        if isinstance(said, str):
+            yield replace(self._refuse(files[main], said), xml=xml, names=names)
             return
-        execution.identity = known
+        said.identity = known
         if main == "start.json":
-            execution.problems += (NO_END,)
+            said.problems += (NO_END,)
         elif "start.json" in files:
-            execution.problems += self._compare(identity, execution, files["start.json"])
-        result = "xml" if "xml" in files else "xml.part" if "xml.part" in files and main == "start.json" else ""
-        xml = None
-        if result and files[result].status.st_size:  # else nmap never wrote to it
-            try:
-                dropbox.check(files[result].status)
-                xml = self._box.path(files[result].name)
-            except RefusedError as error:
-                execution.problems += (NO_RESULT,)
-                yield self._refuse(files[result], str(error))
-                names = tuple(name for name in names if name != files[result].name)
-        yield Entry(f"{known}.{main.removesuffix('.json')}", execution, xml, owner, names)
+            said.problems += _compare(start, said)
+        if refused:
+            said.problems += (NO_RESULT,)
+        yield Entry(f"{known}.{main.removesuffix('.json')}", said, xml, files[main].owner, names)
 
-    def _compare(self, identity: str, end: Execution, file: _File) -> tuple[str, ...]:
+    def _result(self, file: _File) -> tuple[Path | None, str]:
+        """Return where a result is, if it is one and nmap wrote to it; and why it is refused."""
         try:
-            start = self._parse(identity, file)
-        except (RefusedError, EntryError):
-            return (DIFFERENT,)
-        if all(getattr(start, name) == getattr(end, name) for name in REPEATED):
-            return ()
-        end.policy_action = start.policy_action  # what began is not refused at its end
-        return (DIFFERENT,)
+            dropbox.check(file.status)
+        except RefusedError as error:
+            return None, str(error)
+        return self._box.path(file.name) if "xml" in file.name and file.status.st_size else None, ""
 
     def _refuse(self, file: _File, why: str) -> Entry:
         name, found = file.name, file.status
@@ -282,6 +286,15 @@ class _Spool:
             raw=raw,
         )
         return Entry(identity, finding, None, file.owner, (name,))
+
+
+def _compare(start: Execution | str, end: Execution) -> tuple[str, ...]:
+    """Return what is wrong with an end, by the beginning of the same entry."""
+    if isinstance(start, Execution) and all(getattr(start, name) == getattr(end, name) for name in REPEATED):
+        return ()
+    if isinstance(start, Execution):
+        end.policy_action = start.policy_action  # what began is not refused at its end
+    return (DIFFERENT,)
 
 
 def _time(seconds: float) -> str:

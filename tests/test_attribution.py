@@ -310,7 +310,9 @@ def test_a_result_that_is_no_scan_is_kept_where_status_says(forwarder, spooled, 
     assert (outcome.executions, len(outcome.rejected)) == (2, 2)
     (rejected,) = status.gather(forwarder.settings)["rejected"]
     assert f"kept as {rejected['path']}" in outcome.rejected[0]
-    assert zstandard.ZstdDecompressor().decompressobj().decompress(Path(rejected["path"]).read_bytes()).decode() == result
+    assert (
+        zstandard.ZstdDecompressor().decompressobj().decompress(Path(rejected["path"]).read_bytes()).decode() == result
+    )
     assert not list((forwarder.directory / "spool").rglob("*.xml"))
     assert forwarder.forward().rejected == []  # said once, and kept by later runs
     assert Path(rejected["path"]).exists()
@@ -332,6 +334,18 @@ def test_a_result_that_cannot_be_taken_in_stays_in_the_spool_until_it_can(forwar
     assert forwarder.records("scan")[0]["nmap"]["attribution"]["reason"] == ["spool"]
     assert status.gather(forwarder.settings)["waiting"] == []
     assert not list((forwarder.directory / "spool").rglob("*.xml"))
+    sound(forwarder)
+
+
+def test_a_result_whose_entry_is_refused_is_sealed_as_a_scan_of_nobody(forwarder, spooled):
+    forwarder.init()
+    identity = spooled(scan(1))
+    for kind in ("start", "end"):
+        (forwarder.directory / "spool" / f"{identity}.{kind}.json").write_text("{}")
+    outcome = forwarder.forward()
+    assert (outcome.executions, outcome.findings, outcome.scans) == (0, 1, 1)
+    assert forwarder.records("scan")[0]["nmap"]["attribution"]["confidence"] == "none"
+    assert not [path for path in (forwarder.directory / "spool").rglob("*") if path.is_file()]
     sound(forwarder)
 
 

@@ -261,6 +261,23 @@ def test_what_is_no_entry_is_refused_with_a_reason_and_its_bytes_as_evidence(box
     assert box.refused(why).evidence.raw == data
 
 
+def test_a_result_is_handed_over_even_if_its_entry_is_refused(box):
+    box.put(ALICE, {f"{ID}.end.json": said(version=2), f"{ID}.xml": b"<nmaprun/>"})
+    entry = box.one()
+    assert isinstance(entry.evidence, Finding)
+    assert entry.xml.read_bytes() == b"<nmaprun/>"
+    spool.remove(box.directory, entry.names)
+    assert box.left() == []
+
+
+def test_what_began_is_told_even_if_its_end_is_refused(box):
+    box.put(ALICE, {f"{ID}.start.json": said(), f"{ID}.end.json": b"{", f"{ID}.xml": b"<nmaprun/>"})
+    refused, entry = box.read()
+    assert (refused.names, refused.xml) == ((f"{ID}.end.json",), None)
+    assert (entry.identity, entry.evidence.problems) == (f"{ID}.start", ("end unknown",))
+    assert entry.xml.read_bytes() == b"<nmaprun/>"
+
+
 def test_what_an_ordinary_user_claims_beyond_himself_is_marked_and_his_names_are_not_believed(box):
     claims = {"login": {"id": str(BOB), "name": "root"}, "effective": {"id": "0", "name": "x"}, "sudo_user": "bob"}
     box.put(ALICE, {f"{ID}.end.json": ended(**claims)})
@@ -350,7 +367,27 @@ def test_what_nobody_finishes_is_given_time_and_then_refused(box, monkeypatch):
     box.user(ALICE, lambda: Path(f"{OTHER}.start.json.part").write_bytes(b"{"))
     assert box.read() == []
     monkeypatch.setattr(spool, "ABANDONED", -60.0)
-    assert [entry.names for entry in box.read()] == [(f"{ID}.xml",), (f"{OTHER}.start.json.part",)]
+    result, start = box.read()
+    assert (result.names, result.xml.read_bytes()) == ((f"{ID}.xml",), b"<nmaprun/>")
+    assert (start.names, start.xml) == ((f"{OTHER}.start.json.part",), None)
+
+
+def test_what_nobody_finishes_but_a_process_still_writes_to_stays(box, monkeypatch):
+    monkeypatch.setattr(spool, "ABANDONED", -60.0)
+    box.put(ALICE, {f"{ID}.xml": b"<nmaprun>"})
+    holder = "import sys; f = open(sys.argv[1], 'a'); print(flush=True); input()"
+    arguments = [sys.executable, "-c", holder, str(box.directory / f"{ID}.xml")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        writer.stdout.readline()
+        assert box.read() == []
+        writer.communicate(b"\n")
+    assert box.one().xml
+
+
+def test_a_link_that_nobody_finishes_leads_nowhere(box, monkeypatch, tmp_path):
+    monkeypatch.setattr(spool, "ABANDONED", -60.0)
+    box.user(ALICE, lambda: Path(f"{ID}.xml").symlink_to(tmp_path))
+    assert box.one().xml is None
 
 
 def test_thousands_of_entries_are_read_in_bounded_runs(box, monkeypatch):
