@@ -331,26 +331,33 @@ class Ledger:
 
     def unchanged(self, path: str, stat: os.stat_result) -> Input | None:
         """Return the input that a file held when it was looked at last, if its status says that it still does."""
-        row = self._db.execute("SELECT stat, raw_sha256 FROM file WHERE path = ?", (path,)).fetchone()
+        row = self._db.execute("SELECT stat, raw_sha256 FROM file WHERE path = ?", (_place(path),)).fetchone()
         return self.input(row[1]) if row and row[1] and row[0] == _stat(stat) else None
 
     def set_file(self, path: str, stat: os.stat_result, raw_sha256: str | None, reason: str = "") -> None:
         """Remember what a file held, or why it was left for a later run."""
-        self._put("file", {"path": path, "stat": _stat(stat), "raw_sha256": raw_sha256, "reason": reason})
+        self._put("file", {"path": _place(path), "stat": _stat(stat), "raw_sha256": raw_sha256, "reason": reason})
 
     def held(self, path: str) -> Input | None:
         """Return the input that a file held when it was looked at last."""
-        row = self._db.execute("SELECT raw_sha256 FROM file WHERE path = ?", (path,)).fetchone()
+        row = self._db.execute("SELECT raw_sha256 FROM file WHERE path = ?", (_place(path),)).fetchone()
         return self.input(row[0]) if row and row[0] else None
 
     def forget_file(self, path: str) -> None:
         """Forget what a file held, for it is gone."""
-        self._db.execute("DELETE FROM file WHERE path = ?", (path,))
+        self._db.execute("DELETE FROM file WHERE path = ?", (_place(path),))
 
     def waiting(self) -> list[tuple[str, str]]:
-        """Return (path, reason) of the files that were left for a later run."""
-        rows = self._db.execute("SELECT path, reason FROM file WHERE raw_sha256 IS NULL ORDER BY path")
-        return [(path, reason) for path, reason in rows]
+        """Return (path, reason) of the files that were left for a later run, and are still there."""
+        return [(path, reason) for path, reason in self._left() if not _is_gone(path)]
+
+    def forget_gone(self) -> None:
+        """Forget the files that were left for a later run and are no longer there."""
+        for path in [path for path, _ in self._left() if _is_gone(path)]:
+            self._db.execute("DELETE FROM file WHERE path = ?", (path,))
+
+    def _left(self) -> list[tuple[str, str]]:
+        return self._db.execute("SELECT path, reason FROM file WHERE raw_sha256 IS NULL ORDER BY path").fetchall()
 
     # --- scans --------------------------------------------------------------------------------------------
 
@@ -484,6 +491,22 @@ class Ledger:
         records = dict(self._db.execute(f"SELECT {state} AS s, sum(records) FROM batch GROUP BY s").fetchall())  # noqa: S608
         letters = dict(self._db.execute("SELECT status, count(*) FROM dead_letter GROUP BY status").fetchall())
         return {"inputs": inputs, "batches": batches, "records": records, "dead_letters": letters}
+
+
+def _place(path: str) -> str:
+    """Return by what a file is known: other commands have other working directories."""
+    return os.path.abspath(path)  # noqa: PTH100 - text, and links stay as they are
+
+
+def _is_gone(path: str) -> bool:
+    """Tell whether a file is surely not there; one that we may not look for may be."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _stat(stat: os.stat_result) -> str:

@@ -173,11 +173,12 @@ def have_stamped(state: State, settings: Settings, outcome: Outcome, listener: L
 
 
 def tidy(state: State) -> None:
-    """Remove what is no longer needed: batches in the archive, and copies of inputs whose records all are."""
+    """Remove what is no longer needed: batches in the archive, copies of inputs whose records all are, lost files."""
     wanted = {intake.spooled(state.spool, item.raw_sha256) for item in state.ledger.inputs("spooled")}
     wanted |= {Path(item.path) for item in state.ledger.inputs("rejected")}  # some are but in their copies
     pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches(*SEALED)}
     intake.keep_only(state.spool, wanted)
+    state.ledger.forget_gone()
     outbox.keep_only(state.outbox, pending)
     last = state.ledger.last_batch(*ANCHORED)
     state.keys.tidy(last.sequence + 1 if last else 0)

@@ -18,6 +18,7 @@ import zstandard
 from conftest import Forwarder, host, scan
 
 from forwarder import outbox, state
+from forwarder.cli import status
 from forwarder.errors import Exit, IntegrityError, TemporaryError, UsageError
 from forwarder.seal.manifest import Manifest, manifest_name
 
@@ -197,6 +198,26 @@ def test_a_file_still_being_written_is_left_for_the_next_run(forwarder):
     os.utime(path, (old, old))
     with path.open("ab"):  # held open by us does not count, by another process does
         assert forwarder.forward(path).inputs == 1
+
+
+def test_a_waiting_file_is_listed_until_it_is_read_or_gone(forwarder, monkeypatch):
+    def waiting():
+        return [item["path"] for item in status.gather(forwarder.settings)["waiting"]]
+
+    paths = [forwarder.write(name, scan(5)[:-200]) for name in ("a.xml", "b.xml")]
+    monkeypatch.chdir(forwarder.directory)
+    forwarder.flags["intake_settle"] = 60
+    forwarder.forward("a.xml", "b.xml")
+    monkeypatch.chdir("/")
+    assert waiting() == [str(path) for path in paths]
+    paths[0].unlink()
+    assert waiting() == [str(paths[1])]
+    forwarder.forward()
+    paths[0].write_text(scan(5))
+    assert waiting() == [str(paths[1])]  # the ledger knows no more of it
+    forwarder.flags["intake_settle"] = 0
+    forwarder.forward(paths[1])
+    assert waiting() == []
 
 
 def test_a_file_that_a_process_holds_open_is_left_however_old(forwarder):
