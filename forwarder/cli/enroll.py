@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> Exit:
         raise UsageError(f"{args.root}: is no directory")
     os.umask(0o022)
     installed = Installed(root, say, dry=args.dry_run)
-    fine = True
+    fine, ran = True, here and not args.undo and not args.dry_run and enroll.receives()
     if args.undo:
         if here:
             enroll.before(say, dry=args.dry_run)
@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> Exit:
         installed.install(items)
     if here:
         fine &= enroll.after(say, dry=args.dry_run, undone=args.undo)
+        if ran and fine:
+            say(f"restarted {enroll.RECEIVER}.service: what ran may have been older than what is installed")
         for line in () if args.undo else enroll.cautions():
             say(line)
-    if not installed.changed:
+    if not installed.changed and not ran:
         say("nothing to do")
     return Exit.OK if fine else Exit.TEMPORARY

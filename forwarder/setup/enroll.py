@@ -238,6 +238,12 @@ def compile_wrapper(say: Callable[[str], None], python: str = "", *, dry: bool) 
     return _run(say, [python, "-I", "-S", "-m", "compileall", "-q", "-l", *places], dry=dry)
 
 
+def receives() -> bool:
+    """Tell whether a receiver runs; `after` starts it anew."""
+    active = ["systemctl", "is-active", "--quiet", f"{RECEIVER}.service"]
+    return _has_systemd() and subprocess.run(active, check=False, capture_output=True).returncode == 0  # noqa: S603
+
+
 def after(say: Callable[[str], None], *, dry: bool, undone: bool = False) -> bool:
     """Have the system take note of what changed; tell whether all of that went well."""
     fine = True

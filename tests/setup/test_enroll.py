@@ -467,18 +467,24 @@ def test_daemons_that_run_are_told_and_their_failures_are_said(machine):
         forwarder enroll --undo >/dev/null
         mkdir -p /run/systemd/system
         for name in systemctl augenrules; do
-            printf '#!/bin/sh\necho "$(basename $0) $*" >> /run/calls\n' > /usr/local/sbin/$name
+            printf '#!/bin/sh\ntest "$1" = is-active && exec test -e /run/receives
+                    echo "$(basename $0) $*" >> /run/calls\n' > /usr/local/sbin/$name
         done
         printf '#!/bin/sh\nprintf "enabled 1\\npid 812\\n"\n' > /usr/local/sbin/auditctl
         chmod 755 /usr/local/sbin/*
         forwarder enroll --dry-run | grep ^run; test -e /run/calls && echo called
         forwarder enroll >/dev/null; echo code $?; cat /run/calls; rm /run/calls
+        forwarder enroll; touch /run/receives; rm /run/calls; forwarder enroll; cat /run/calls; rm /run/calls
         forwarder enroll --undo >/dev/null; echo code $?; cat /run/calls
         printf '#!/bin/sh\necho "line 3: no such field" >&2; exit 1\n' > /usr/local/sbin/augenrules
         forwarder enroll | grep failed; echo code ${PIPESTATUS[0]}
         """
     )
     lines = done.stdout.splitlines()
+    caution = (
+        "nothing reads what auditd writes down: add to [audit] in /etc/nmap-forwarder/config.toml: "
+        'sources = ["auditd:/var/log/audit/audit.log"]'
+    )
     started = "nmap-forwarder-spool.path nmap-forwarder-spool.timer nmap-forwarder-receive.socket"
     renew, start = "systemctl try-restart nmap-forwarder-receive.service", f"systemctl start {started}"
     stop = f"systemctl stop {started} nmap-forwarder-receive.service"
@@ -486,6 +492,9 @@ def test_daemons_that_run_are_told_and_their_failures_are_said(machine):
     assert lines == [
         *("run systemctl daemon-reload", f"run {renew}", f"run {start}", "run augenrules --load"),
         *("code 0", "systemctl daemon-reload", renew, start, "augenrules --load"),
+        *(caution, "nothing to do"),
+        *("restarted nmap-forwarder-receive.service: what ran may have been older than what is installed", caution),
+        *("systemctl daemon-reload", renew, start, "augenrules --load"),
         *("code 0", stop, "systemctl daemon-reload", "augenrules --load"),
         *("augenrules --load failed: line 3: no such field", "code 75"),
     ]
