@@ -133,11 +133,15 @@ class Attributor:
 
     def settle_execution(self, run: Known) -> None:
         """Say by link records what new evidence of an execution changes."""
-        start = seconds(run.whole.start)
+        start, host = seconds(run.whole.start), self.settings["observer.name"]
         claims = [claim for proof in run.proofs for claim in self._pending.of_file(proof)]
         if start is not None:
             claims += self._pending.rivals(run.words, start - WINDOW, start + WINDOW)
-        subjects = {claim.subject.scan_id: claim.subject for claim in claims if claim.answer.confidence != "exact"}
+        subjects = {
+            claim.subject.scan_id: claim.subject
+            for claim in claims
+            if claim.answer.confidence != "exact" or match.shaken(claim.subject, claim.answer, run, host)
+        }
         if subjects:
             self._apply(self._solve(subjects.values()))
 

@@ -9,6 +9,7 @@ import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 
 import crash
@@ -387,6 +388,52 @@ def test_a_hash_that_comes_after_its_file_was_read_is_held_against_it(forwarder,
     first, link = forwarder.records("scan")
     assert "output differs from its hash" not in first["nmap"]["attribution"]["reason"]
     assert "output differs from its hash" in link["nmap"]["attribution"]["reason"]
+    sound(forwarder)
+
+
+def reasons(forwarder):
+    """Confidence of each record of scans, and whether it says that the file was altered."""
+    answers = [record["nmap"]["attribution"] for record in forwarder.records("scan")]
+    return [(answer["confidence"], "output differs from its hash" in answer["reason"]) for answer in answers]
+
+
+@pytest.mark.parametrize("order", [*permutations(("kernel", "file", "wrapper"))], ids=" ".join)
+def test_a_file_that_is_not_what_the_wrapper_hashed_is_told_in_any_order_of_evidence(forwarder, spooled, log, order):
+    forwarder.flags["audit_sources"] = "auditd:/x"
+    forwarder.init()
+    path = forwarder.directory / "x"
+    members = {"host": forwarder.settings["observer.name"], "cwd": str(forwarder.directory)}
+    outputs = (Output(str(path), "xml", "present", "ab" * 32),)
+    for what in order:
+        if what == "kernel":
+            log.append(seen(0, **members))
+        elif what == "wrapper":
+            spooled("", outputs=outputs, **members)
+        else:
+            path.write_text(scan(2))
+        forwarder.forward(*[path] if path.exists() else [])
+    if order[-1] == "wrapper":
+        assert ("exact", False) in reasons(forwarder)  # by the path alone
+    assert reasons(forwarder)[-1] == ("strong", True)
+    assert forwarder.forward(path).records == 0
+    assert len({record["process"]["entity_id"] for record in forwarder.records("audit")}) == 1
+    sound(forwarder)
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["late", "in time"])
+def test_what_a_path_proved_is_taken_back_by_another_that_may_have_written_there(forwarder, log, late):
+    forwarder.flags["audit_sources"] = "auditd:/x"
+    forwarder.init()
+    (forwarder.directory / "x").write_text(scan(2))
+    members = {"host": forwarder.settings["observer.name"], "cwd": str(forwarder.directory)}
+    log.append(seen(0, **members))
+    if late:
+        forwarder.forward(forwarder.directory / "x")
+        assert reasons(forwarder) == [("exact", False)]
+    log.append(seen(1, pid=400, **members))
+    forwarder.forward(forwarder.directory / "x")
+    assert reasons(forwarder)[late:] == [("weak", False)]
+    assert len(forwarder.records("scan")[-1]["nmap"]["attribution"]["execution"]) == 2
     sound(forwarder)
 
 

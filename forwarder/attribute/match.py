@@ -32,6 +32,8 @@ MAX_CANDIDATES: Final = 10
 """Executions that a weak answer names; the number of all is told."""
 PROVEN, NEAR, LIKELY, POSSIBLE = 4, 3, 2, 1
 """How well a scan and an execution fit."""
+PATH: Final = "output-path"
+"""Reason that is a proof only as long as nothing else is known that may have written there."""
 OTHERS: Final = "output is another user's"
 """Reason that takes from an entry's hash what it would prove: a user may write any into an entry of his."""
 ALTERED: Final = "output differs from its hash"
@@ -86,9 +88,7 @@ def _doubted(pairs: list[Pair], runs: list[Known]) -> list[Pair]:
     nowhere = {run.entity_id for run in runs if not outputs(run)}
     rivals = Counter(pair.scan_id for pair in pairs if pair.tier >= LIKELY and pair.entity_id in nowhere)
     return [
-        replace(pair, tier=NEAR)
-        if pair.tier == PROVEN and "output-path" in pair.reasons and rivals[pair.scan_id]
-        else pair
+        replace(pair, tier=NEAR) if pair.tier == PROVEN and PATH in pair.reasons and rivals[pair.scan_id] else pair
         for pair in pairs
     ]
 
@@ -161,6 +161,23 @@ def compare(scan: Subject, run: Known, host: str) -> Pair | None:
         tier = PROVEN
     doubt = (OTHERS,) if claimed else ()
     return Pair(scan.scan_id, run.entity_id, tier, (*reasons, how, *doubt)) if tier else None
+
+
+def shaken(scan: Subject, answer: Answer, run: Known, host: str) -> bool:
+    """Tell whether what is new of an execution may take from a scan what a path proved.
+
+    Args:
+        scan: the scan.
+        answer: who made it, as far as was known.
+        run: an execution, with the new evidence.
+        host: name of the machine that the scan's file is on.
+    """
+    if PATH not in answer.reasons:
+        return False
+    if run.entity_id in answer.executions:
+        return not _hashes(_wrapped(run)) <= {scan.sha256}
+    pair = compare(scan, run, host)
+    return pair is not None and pair.tier >= LIKELY
 
 
 def altered(scan: Subject, executions: Iterable[Known], host: str) -> bool:
