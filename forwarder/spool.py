@@ -53,6 +53,8 @@ DIFFERENT: Final = "start and end of the entry differ"
 REPEATED: Final = ("source", "argv", "start", "cwd", "ppid", "wrapper_pid", "policy_action")
 """Members that are the same at the start and at the end."""
 KINDS: Final = ("start.json", "end.json", "xml")
+REMOVED: Final = {"start.json": 1, "end.json": 2}
+"""Kinds that are removed last: what a killed process leaves of an entry must not be told as anything else."""
 
 
 class _File(NamedTuple):
@@ -85,7 +87,7 @@ class Entry:
     uid: int = -1
     """Whose it is."""
     names: tuple[str, ...] = field(default=())
-    """What to `remove` once the evidence, and the result's, are sealed."""
+    """What to `remove`, in this order, once the evidence, and the result's, are sealed."""
 
 
 def read(directory: Path) -> Iterator[Entry]:
@@ -244,7 +246,7 @@ class _Spool:
             yield self._refuse(files.pop("end.json"), said)
             main, said = "start.json", start
         result = files.get("xml") or (files.get("xml.part") if main == "start.json" else None)
-        names = tuple(file.name for file in files.values())
+        names = tuple(files[kind].name for kind in sorted(files, key=lambda kind: REMOVED.get(kind, 0)))
         xml, refused = self._result(result) if result else (None, "")
         if result and refused:
             yield self._refuse(result, refused)

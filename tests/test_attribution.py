@@ -320,6 +320,26 @@ def test_a_result_that_is_no_scan_is_kept_where_status_says(forwarder, spooled, 
     sound(forwarder)
 
 
+def test_a_kill_at_any_durable_step_loses_no_result_that_is_no_scan(forwarder, spooled):
+    forwarder.init()
+    step, died = 0, True
+    while died:
+        step += 1
+        result = f"no scan {step}\n".encode()
+        spooled(result.decode(), pid=5000 + step)
+        died = crash.dies(step, forwarder.forward)
+        forwarder.forward()
+        name = f"{hashlib.sha256(result).hexdigest()}.zst"
+        (kept,) = [item["path"] for item in status.gather(forwarder.settings)["rejected"] if name in item["path"]]
+        assert zstandard.ZstdDecompressor().decompressobj().decompress(Path(kept).read_bytes()) == result
+        left = [path for path in (forwarder.directory / "spool").rglob("*") if path.is_file()]
+        assert left == [], f"killed at step {step}"
+    told = forwarder.records("audit")
+    assert len({record["process"]["entity_id"] for record in told}) == step > 20
+    assert not [record for record in told if "problem" in record["nmap"]["audit"]]
+    sound(forwarder)
+
+
 def test_a_result_that_cannot_be_taken_in_stays_in_the_spool_until_it_can(forwarder, spooled):
     forwarder.init()
     spooled(scan(20))
