@@ -19,8 +19,6 @@ DURABLE += [
         "add_input",
         "finish_input",
         "refuse_input",
-        "set_file",
-        "forget_file",
         "set_evidence_anchored",
         "add_log_key",
         "set_stamped",

@@ -22,6 +22,7 @@ from forwarder.audit.interface import Execution, Output, User, facts
 from forwarder.cli import status
 from forwarder.ecs.check import problems
 from forwarder.errors import Exit
+from forwarder.ledger import Ledger
 
 ARGV = ("nmap", "-sS", "-oX", "x", "10.0.0.0/16")
 START = 1700000000
@@ -322,12 +323,13 @@ def test_a_result_that_is_no_scan_is_kept_where_status_says(forwarder, spooled, 
 
 def test_a_kill_at_any_durable_step_loses_no_result_that_is_no_scan(forwarder, spooled):
     forwarder.init()
+    operations = [*crash.DURABLE, (Ledger, "set_file"), (Ledger, "forget_file")]
     step, died = 0, True
     while died:
         step += 1
         result = f"no scan {step}\n".encode()
         spooled(result.decode(), pid=5000 + step)
-        died = crash.dies(step, forwarder.forward)
+        died = crash.dies(step, forwarder.forward, operations)
         forwarder.forward()
         name = f"{hashlib.sha256(result).hexdigest()}.zst"
         (kept,) = [item["path"] for item in status.gather(forwarder.settings)["rejected"] if name in item["path"]]
