@@ -173,9 +173,13 @@ def have_stamped(state: State, settings: Settings, outcome: Outcome, listener: L
 
 
 def tidy(state: State) -> None:
-    """Remove what is no longer needed: batches in the archive, copies of inputs whose records all are, lost files."""
+    """Remove what is no longer needed: batches in the archive, and copies of inputs whose records all are.
+
+    A copy that is all there is of a rejected input stays. Files that were left for a later run and are gone are
+    forgotten.
+    """
     wanted = {intake.spooled(state.spool, item.raw_sha256) for item in state.ledger.inputs("spooled")}
-    wanted |= {Path(item.path) for item in state.ledger.inputs("rejected")}  # some are but in their copies
+    wanted |= {Path(item.path) for item in state.ledger.inputs("rejected")}
     pending = {outbox.directory_of(state.outbox, batch.sequence) for batch in state.ledger.batches(*SEALED)}
     intake.keep_only(state.spool, wanted)
     state.ledger.forget_gone()
