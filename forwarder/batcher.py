@@ -78,6 +78,10 @@ class Batcher:
             self._evidence |= {raw_sha256: self._reference(source) for raw_sha256, source in new.items()}
         return (self._writer or self._begin()).add(line)
 
+    def add_all(self, source: Input, lines: Sequence[bytes]) -> bool:
+        """Add records like those that the batch has of an input already, if there is room for all; tell whether it was."""
+        return self._writer is not None and source.raw_sha256 in self._evidence and self._writer.add_all(lines)
+
     def _tell(self, writer: outbox.RecordWriter) -> None:
         """Begin a batch with what is to be told of the anchors of those before; it is never made for that alone."""
         look = options(self._settings)

@@ -78,6 +78,19 @@ class RecordWriter:
             self._compress()
         return self.full
 
+    def add_all(self, lines: Sequence[bytes]) -> bool:
+        """Write records, if the batch has room for all of them and does not have to be cut then; tell whether it had."""
+        length = sum(map(len, lines)) + len(lines)
+        if self._count + len(lines) >= MAX_RECORDS or self._bytes + length >= MAX_RAW_BYTES:
+            return False
+        self._waiting += lines
+        self._waiting_bytes += length
+        self._count += len(lines)
+        self._bytes += length
+        if self._waiting_bytes >= CHUNK:
+            self._compress()
+        return True
+
     def _compress(self) -> None:
         """Hash and compress what was gathered; to compress record by record would take twice the time."""
         if self._waiting:

@@ -142,6 +142,7 @@ def read(item: Input, state: State, attributor: Attributor, outcome: Outcome, li
         batcher.up,
         attributor.attribute,
         attributor.claim,
+        partial(batcher.add_all, item),
     )
     copy = intake.spooled(state.spool, item.raw_sha256)
     try:

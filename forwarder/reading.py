@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -99,6 +99,8 @@ class Sink:
     """Gives who made a scan, as its records are to say it."""
     claim: Callable[[Subject, str, bytes], object] = lambda *_: None
     """Takes a scan whose record was added: its event.id and line."""
+    add_all: Callable[[Sequence[bytes]], bool] = lambda _: False
+    """Takes all records of a host at once, where the batch need not be cut between them; tells whether it did."""
 
 
 def options(settings: Settings) -> Options:
@@ -213,8 +215,10 @@ def _read_document(
     mapper = HostMapper(context, tally, lambda host_id: sink.asset(vantage, host_id))
     before, add, full = tally.dump(), sink.add, sink.is_full()
     for host in reader.hosts(document, first):
-        count = 0
-        for count, line in enumerate(mapper.records(host), 1):
+        lines = mapper.records(host)
+        at_once = isinstance(lines, list) and not skip and not full and sink.add_all(lines)
+        count = len(lines) if at_once else 0
+        for count, line in () if at_once else enumerate(lines, 1):
             if count <= skip:
                 continue
             if full:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from orjson import Fragment
+from orjson import Fragment, loads
 
-from forwarder.ecs import changes, fit
+from forwarder.ecs import changes, fit, usual
 from forwarder.ecs.context import Context
 from forwarder.ecs.identity import EventId, host_id
 from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.tally import Tally
+from forwarder.ecs.usual import HOLE, ID, Found, Usual, template
 from forwarder.ecs.vulnerabilities import Findings
 from forwarder.history import Asset, Change, Seen, see
 from forwarder.nmap.reader import Host
+from forwarder.nse.registry import certificate_sha256
 from forwarder.seal.canonical import encode
 
 OS_TYPES: Final = {
@@ -71,13 +73,77 @@ class HostMapper:
         self._port_id, self._host_id = EventId(context.scan_id, "port"), EventId(context.scan_id, "host")
         if context.options.observer_ip:
             self._port_parts["source"] = Fragment(encode({"ip": context.options.observer_ip}))
+        self._usual = self._templates()
 
-    def records(self, host: Host) -> Iterator[bytes]:
-        """Yield a host's records as canonical JSON.
+    def _templates(self) -> Usual:
+        """Return what makes the records of usual hosts, told how ours look."""
+        ordinal = {"ordinal": HOLE}
+        parts = {"destination": HOLE, "event": Fragment(PORT_EVENT % b"\0"), "network": HOLE, "service": HOLE}
+        port = template(self._port_parts | parts, {"host": ordinal, "port": HOLE}, self._context)
+        event = EVENT | {"category": ["host"], "dataset": "nmap.host", "id": ID, "start": HOLE, "end": HOLE}
+        host = template(self._host_parts | {"event": event}, {"host": HOLE}, self._context)
+        only = self._scanned.only if self._scanned.whole else None
+        return Usual(
+            self._context,
+            port,
+            host,
+            OS_TYPES,
+            self._scanned.fragment,
+            (only.get("protocol", ""), only["ports"]) if only else ("", ""),
+        )
+
+    def records(self, host: Host) -> Iterable[bytes]:
+        """Return a host's records as canonical JSON; a list of those of a usual host.
 
         First the ports in nmap's order, then those that are open no more, then the host, then what changed. What
         scripts found on a port or the host follows its record.
         """
+        return self._made(host) or self._mapped(host)
+
+    def _made(self, host: Host) -> list[bytes] | None:
+        """Return the records of a usual host of which nothing changed, None for another."""
+        found = self._usual.records(host)
+        if found is None:
+            return None
+        said, (network,) = found.said, found.target["network"]
+        time, scan_id, facts = said["time"], self._context.scan_id, said["facts"]
+        seen = {name: Seen(*port, "", time, scan_id) for name, port in said["seen"].items()} if self._known else {}
+        lines = self._finish(found, host.ordinal, seen) if "asked" in said else found.lines
+        if self._compare(time, facts, said | {"port": said}, network, seen):
+            return None
+        self._tally.add(
+            network,
+            said.get("end", ""),
+            up=said.get("state", "up" if said["open"] else "") == "up",
+            damaged=False,
+            open_ports=said["open"],
+        )
+        return lines
+
+    def _finish(self, found: Found, ordinal: int, seen: dict[str, Seen]) -> list[bytes]:
+        """Return records with what scripts found in them, and the records of their findings."""
+        facts = found.said["facts"]
+        name, ip = facts["name"], facts["ip"][0]
+        findings = Findings(self._context, ordinal, ip if name == ip else f"{name} ({ip})")
+        lines, done = [], 0
+        for place in found.said["asked"]:
+            line = found.lines[place]
+            if usual.MARK in line and (whole := usual.finished(line)):
+                line, details = whole, None
+            else:
+                record = loads(line.replace(usual.MARK, b""))
+                port = record["nmap"].get("port")
+                key = f"{port['protocol']}/{port['number']}" if port else ""
+                if key in seen and (certificate := certificate_sha256(record["nmap"]["script"])):
+                    seen[key] = seen[key]._replace(certificate=certificate)
+                details = findings.of(record, key)
+                line = fit.line(record)
+            lines += [*found.lines[done:place], line, *(details or ())]
+            done = place + 1
+        return lines + found.lines[done:]
+
+    def _mapped(self, host: Host) -> Iterator[bytes]:
+        """Yield the records of any host."""
         subject = _Subject(self._context, host, self._port_parts)
         ports = PortTally()
         repeated: dict[str, int] = {}
@@ -102,7 +168,7 @@ class HostMapper:
             yield from [fit.line(record) for record in found]
         body = host.body()
         record = self._host(subject, host, body, ports)
-        differences = self._compare(subject, record, seen)
+        differences = self._compare(subject.timestamp, subject.facts, record["nmap"]["host"], subject.network, seen)
         for change in differences:
             if change.action == "port-closed" and not change.recorded:
                 port = changes.tombstone(change.port, change)
@@ -122,7 +188,9 @@ class HostMapper:
             open_ports=ports.open_count,
         )
 
-    def _compare(self, subject: _Subject, record: dict[str, Any], ports: dict[str, Seen]) -> list[Change]:
+    def _compare(
+        self, time: str, facts: dict[str, Any], body: dict[str, Any], network: str, ports: dict[str, Seen]
+    ) -> list[Change]:
         """Return what changed on a host since it was seen last, and keep what is known of it now."""
         self.observed = []
         if self._known is None:
@@ -130,10 +198,10 @@ class HostMapper:
         sight = changes.sight(
             self._context.options.vantage,
             self._context.scan_id,
-            subject.timestamp,
-            subject.facts,
-            record["nmap"]["host"],
-            subject.network,
+            time,
+            facts,
+            body,
+            network,
             self._scanned.entries,
             ports,
         )

@@ -8,6 +8,16 @@ SCHEME = "nmap-forwarder/id/v1"
 HOST_SCHEME = "nmap-forwarder/host/v1"
 
 
+def event_prefix(scan_id: str, dataset: str) -> bytes:
+    """Return what is hashed first for event.id."""
+    return f"{SCHEME}\n{scan_id}\n{dataset}\n".encode()
+
+
+def host_prefix(vantage: str) -> bytes:
+    """Return what is hashed first for host.id."""
+    return f"{HOST_SCHEME}\n{vantage}\n".encode()
+
+
 class EventId:
     """Makes event.id for the records of one dataset of a scan.
 
@@ -15,7 +25,7 @@ class EventId:
     """
 
     def __init__(self, scan_id: str, dataset: str) -> None:
-        self._begun = sha256(f"{SCHEME}\n{scan_id}\n{dataset}\n".encode())
+        self._begun = sha256(event_prefix(scan_id, dataset))
 
     def __call__(self, ordinal: int | str = "", port: str = "", n: int = 0) -> str:
         """Return the id, hex."""
@@ -31,4 +41,4 @@ def host_id(vantage: str, ip: str, mac: str = "") -> str:
     does; private addresses name different hosts from different vantage points.
     """
     subject = f"mac:{mac}" if mac else f"ip:{ip}"
-    return sha256(f"{HOST_SCHEME}\n{vantage}\n{subject}".encode()).hexdigest()[:32]
+    return sha256(host_prefix(vantage) + subject.encode()).hexdigest()[:32]

@@ -28,6 +28,8 @@ class Scanned:
         protocols = {entry.get("protocol") for entry in scanned}
         self.only = scanned[0] if len(protocols) == 1 == len(scanned) else None
         """The one list of ports, when there is just one."""
+        self.whole = ranges.parse(self.only["ports"]) if self.only else None
+        """Its ranges."""
 
 
 class PortTally:
@@ -100,9 +102,9 @@ class PortTally:
         if [entry.get("count") for entry in entries] != [group.get("count")]:
             # The ports behind each of several reasons are not known, those of the group may be.
             entries.append(_group(state=state, count=group.get("count")))
-        if alone and scanned.only and (whole := ranges.parse(scanned.only["ports"])):
+        if alone and scanned.only and scanned.whole:
             protocol = scanned.only.get("protocol", "")
-            rest = ranges.without(whole, self._numbers[protocol])
+            rest = ranges.without(scanned.whole, self._numbers[protocol])
             if rest:
                 entries[-1] |= {"ports": rest, "protocol": protocol, "derived": True}
         return entries

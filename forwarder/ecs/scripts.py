@@ -35,16 +35,19 @@ def add(record: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def _port(record: dict[str, Any], facts: dict[str, dict[str, Any]]) -> None:
-    nmap = record["nmap"]
-    for family in PORT:
-        if found := facts.get(family):
-            nmap[family] = found
-    if keys := nmap.get("ssh", {}).get("host_key"):
-        nmap["ssh"]["host_key"] = [
+def within(facts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return those facts of a port that go under its `nmap`."""
+    found = {family: facts[family] for family in PORT if facts.get(family)}
+    if keys := found.get("ssh", {}).get("host_key"):
+        found["ssh"]["host_key"] = [
             {name: value for name, value in zip(key._fields, key, strict=True) if value not in {"", None}}
             for key in keys
         ]
+    return found
+
+
+def _port(record: dict[str, Any], facts: dict[str, dict[str, Any]]) -> None:
+    record["nmap"] |= within(facts)
     if certificate := facts.get("certificate"):
         record["tls"] = {"server": _server(certificate)}
         if digest := certificate.get("hash", {}).get("sha256"):

@@ -32,22 +32,33 @@ class Host:
         """What is wrong with its XML; empty for a sound one."""
         self.large = frame.kind != "host"
         """It comes port by port, and each of them may be large."""
+        self.data = b"" if self.large else frame.data
+        """Its XML, until it is read; nothing of a large one."""
+        self._frame, self._parts = frame, frames
         self._element: Element | None = None
-        self._parts: Iterator[Frame] = iter(())
         self._ports: list[dict[str, Any]] | None = None
-        self.head: dict[str, Any]
+        self._head: dict[str, Any] | None = None
+
+    @property
+    def head(self) -> dict[str, Any]:
         """What is known before the ports: addresses, names, times. The whole host, unless it is large."""
-        if frame.kind == "host" and (found := fast.host(frame.data)):
-            self.head, self._ports = found
-            return
-        if frame.kind == "host":
-            self._element, self.damage = salvage.parse(frame.data, partial=False)
-            if self._element is None:  # then each port is read for itself, so that one cannot spoil the others
-                self._parts = Framer(BytesIO(frame.data)).parts_of_host()
-                frame = next(self._parts)
-        else:
-            self._parts = frames
-        self.head = self._host(frame.data) if self._element is None else host(self._element)
+        if self._head is None:
+            self._head = self._read()
+            self.data = b""
+        return self._head
+
+    def _read(self) -> dict[str, Any]:
+        if self.large:
+            return self._host(self._frame.data)
+        if found := fast.host(self.data):
+            head, self._ports = found
+            return head
+        self._element, self.damage = salvage.parse(self.data, partial=False)
+        if self._element is not None:
+            return host(self._element)
+        # Then each port is read for itself, so that one cannot spoil the others.
+        self._parts = Framer(BytesIO(self.data)).parts_of_host()
+        return self._host(next(self._parts).data)
 
     def _host(self, data: bytes) -> dict[str, Any]:
         element, damage = salvage.parse(data)
@@ -55,6 +66,7 @@ class Host:
 
     def ports(self) -> Iterator[dict[str, Any]]:
         """Yield the host's ports; to be used once, before `body`."""
+        self._head = self.head
         return self._read_ports() if self._ports is None else iter(self._ports)
 
     def _read_ports(self) -> Iterator[dict[str, Any]]:
@@ -91,7 +103,7 @@ class Host:
         elif frame.problem == "too large":
             self.damage = "part of it is too large to read and only in the evidence"
         if element is not None:
-            self.head = host(element)
+            self._head = host(element)
 
     def body(self) -> dict[str, Any]:
         """Return all of the host but its ports, as `forwarder.nmap.host.host` does."""

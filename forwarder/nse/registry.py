@@ -75,8 +75,11 @@ READERS: Final[dict[str, Reader]] = {
 }
 """Script → what understands it."""
 READERS.update(dict.fromkeys(LIBRARY, vulns.library))
+TITLES: Final = tuple(name for name, read in READERS.items() if read is http.title)
 LIKELY = re.compile(r"vuln|cve-?[0-9]{4}|ms[0-9]{2}-[0-9]{3}")
 """In the names of most scripts that use that library, of nmap and of others."""
+PARTS: Final = ("vuln", "cve", "ms")
+"""Of what LIKELY finds, one is in each: what has none of them is quickly told."""
 MOST_NAMES: Final = 4096
 """Names of scripts that are remembered."""
 

@@ -24,29 +24,52 @@ Host = tuple[dict[str, Any], list[dict[str, Any]]]
 """A host, as `forwarder.nmap.host.host` returns it, and its ports, as `forwarder.nmap.port.port` returns them."""
 
 
-def _load(library: Path, name: str) -> Callable[[bytes], Any]:
-    """Return a function of the library, as one that takes an element and returns what was JSON."""
-    function, json = CDLL(str(library))[name], c_void_p()
-    function.argtypes, function.restype = [c_char_p, c_size_t, c_void_p], c_size_t
-    to_json = byref(json)
-
-    def read(frame: bytes) -> Any:
-        length = function(frame, len(frame), to_json) if len(frame) <= LARGE else 0
-        return orjson.loads(string_at(json, length)) if length else None
-
-    return read
+_JSON: Final = c_void_p()
+_TO_JSON: Final = byref(_JSON)
 
 
-_read_host, _read_port = (_load(LIBRARY, name) if COMPILED else None for name in ("read_host", "read_port"))
+def _load(name: str) -> Callable[..., int] | None:
+    """Return a function of the library: an element and what more it takes in, the length of what it wrote out."""
+    if not COMPILED:
+        return None
+    function = CDLL(str(LIBRARY))[name]
+    more = [c_char_p, c_size_t, c_size_t] if name == "make_records" else []
+    function.argtypes, function.restype = [c_char_p, c_size_t, c_void_p, *more], c_size_t
+    found: Callable[..., int] = function
+    return found
+
+
+def _call(function: Callable[..., int] | None, frame: bytes, *more: bytes | int) -> bytes:
+    """Return what a function writes; nothing for what is odd."""
+    if function is None or len(frame) > LARGE:
+        return b""
+    length = function(frame, len(frame), _TO_JSON, *more)
+    return string_at(_JSON, length) if length else b""
+
+
+_read_host, _read_port, _make_records = map(_load, ("read_host", "read_port", "make_records"))
 
 
 def host(frame: bytes) -> Host | None:
     """Read a `host` element; None when it has to be read in Python."""
-    found = _read_host(frame) if _read_host else None
-    return (found["head"], found["ports"]) if found else None
+    if data := _call(_read_host, frame):
+        found = orjson.loads(data)
+        return found["head"], found["ports"]
+    return None
 
 
 def port(frame: bytes) -> dict[str, Any] | None:
     """Read a `port` element as `forwarder.nmap.port.port` does; None when it has to be read in Python."""
-    found: dict[str, Any] | None = _read_port(frame) if _read_port else None
-    return found
+    data = _call(_read_port, frame)
+    return orjson.loads(data) if data else None
+
+
+def records(frame: bytes, scan: bytes, ordinal: int) -> bytes:
+    """Return the records of a `host` element as lines of JSON, as forwarder.ecs.usual reads them; nothing for an odd one.
+
+    Args:
+        frame: the element.
+        scan: what the records of its scan have in common, as record.rs takes it.
+        ordinal: the host's place in the scan.
+    """
+    return _call(_make_records, frame, scan, len(scan), ordinal)

@@ -10,6 +10,9 @@
 mod host;
 mod json;
 mod port;
+mod ranges;
+mod record;
+mod sha256;
 mod values;
 mod xml;
 
@@ -31,7 +34,8 @@ thread_local! {
 #[allow(unsafe_code)]
 #[no_mangle]
 pub unsafe extern "C" fn read_host(data: *const u8, length: usize, json: *mut *const u8) -> usize {
-    unsafe { read(host::read, data, length, json) }
+    let data = unsafe { std::slice::from_raw_parts(data, length) };
+    unsafe { give(|out| host::read(data, out), json) }
 }
 
 /// Read one `port` element, as `read_host` does; to JSON of the port.
@@ -41,18 +45,35 @@ pub unsafe extern "C" fn read_host(data: *const u8, length: usize, json: *mut *c
 #[allow(unsafe_code)]
 #[no_mangle]
 pub unsafe extern "C" fn read_port(data: *const u8, length: usize, json: *mut *const u8) -> usize {
-    unsafe { read(port::read, data, length, json) }
+    let data = unsafe { std::slice::from_raw_parts(data, length) };
+    unsafe { give(|out| port::read(data, out), json) }
 }
 
-type Reader = fn(&[u8], &mut json::Out) -> xml::Result<()>;
+/// Make the records of one `host` element, as `read_host` does; to lines of JSON, as record.rs says.
+///
+/// # Safety
+/// As above; `scan` must be readable for its length.
+#[allow(unsafe_code)]
+#[no_mangle]
+pub unsafe extern "C" fn make_records(
+    data: *const u8,
+    length: usize,
+    json: *mut *const u8,
+    scan: *const u8,
+    scan_length: usize,
+    ordinal: usize,
+) -> usize {
+    let data = unsafe { std::slice::from_raw_parts(data, length) };
+    let scan = unsafe { std::slice::from_raw_parts(scan, scan_length) };
+    unsafe { give(|out| record::records(data, scan, ordinal, out), json) }
+}
 
 #[allow(unsafe_code)]
-unsafe fn read(reader: Reader, data: *const u8, length: usize, json: *mut *const u8) -> usize {
-    let data = unsafe { std::slice::from_raw_parts(data, length) };
+unsafe fn give(write: impl FnOnce(&mut json::Out) -> xml::Result<()>, json: *mut *const u8) -> usize {
     LAST.with(|last| {
         let out = &mut *last.borrow_mut();
         out.clear();
-        match catch_unwind(AssertUnwindSafe(|| reader(data, out))) {
+        match catch_unwind(AssertUnwindSafe(|| write(out))) {
             Ok(Ok(())) => {
                 unsafe { *json = out.as_ptr() };
                 out.len()

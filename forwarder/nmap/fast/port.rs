@@ -1,35 +1,88 @@
 //! `port` and `script` elements, as forwarder/nmap/port.py and script.py read them.
 
 use crate::json::{self, close, key, list, object, string, Out};
-use crate::values::{take, Kind, Table};
-use crate::xml::{Cursor, Odd, Result, Tag};
+use crate::values::{digits, slots, value, write, Kind, Table, MOST};
+use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
+use std::ops::Range;
 
-const PORT: Table = &[("protocol", "protocol", Kind::Text), ("portid", "number", Kind::PortNumber)];
 const STATE: Table = &[
-    ("state", "state", Kind::Text),
     ("reason", "reason", Kind::Text),
-    ("reason_ttl", "reason_ttl", Kind::Natural),
     ("reason_ip", "reason_ip", Kind::Address),
+    ("reason_ttl", "reason_ttl", Kind::Natural),
+    ("state", "state", Kind::Text),
 ];
 const SERVICE: Table = &[
-    ("name", "name", Kind::Text),
-    ("product", "product", Kind::Text),
-    ("version", "version", Kind::Text),
-    ("extrainfo", "extra_info", Kind::Text),
-    ("tunnel", "tunnel", Kind::Text),
-    ("method", "method", Kind::Text),
     ("conf", "confidence", Kind::Integer),
-    ("hostname", "hostname", Kind::Text),
-    ("ostype", "os_type", Kind::Text),
     ("devicetype", "device_type", Kind::Text),
+    ("extrainfo", "extra_info", Kind::Text),
+    ("servicefp", "fingerprint", Kind::Text),
+    ("highver", "high_version", Kind::Integer),
+    ("hostname", "hostname", Kind::Text),
+    ("lowver", "low_version", Kind::Integer),
+    ("method", "method", Kind::Text),
+    ("name", "name", Kind::Text),
+    ("ostype", "os_type", Kind::Text),
+    ("product", "product", Kind::Text),
     ("proto", "rpc_protocol", Kind::Text),
     ("rpcnum", "rpc_number", Kind::Integer),
-    ("lowver", "low_version", Kind::Integer),
-    ("highver", "high_version", Kind::Integer),
-    ("servicefp", "fingerprint", Kind::Text),
+    ("tunnel", "tunnel", Kind::Text),
+    ("version", "version", Kind::Text),
 ];
-const OWNER: Table = &[("name", "owner", Kind::Text)];
 const MAX_DEPTH: usize = 16;
+
+/// A port that was read.
+pub struct Port<'a> {
+    pub protocol: Raw<'a>,
+    /// As it is written; a number that a port can have, or nothing.
+    pub number: Raw<'a>,
+    pub state: Raw<'a>,
+    pub reason: Raw<'a>,
+    pub service: Service<'a>,
+    /// Where its canonical JSON is, without its scripts.
+    pub json: Range<usize>,
+    /// Where that of its scripts is; empty without any.
+    pub script: Range<usize>,
+    /// What one of its scripts says has to be told in Python.
+    pub asked: bool,
+    /// Title of its page, and where that redirects to.
+    pub title: Option<[Raw<'a>; 2]>,
+}
+
+/// What a record says of a service outside of nmap's own words.
+#[derive(Clone, Copy)]
+pub struct Service<'a> {
+    pub name: Raw<'a>,
+    pub product: Raw<'a>,
+    pub version: Raw<'a>,
+    pub method: Raw<'a>,
+}
+
+const NO_SERVICE: Service = Service { name: NOTHING, product: NOTHING, version: NOTHING, method: NOTHING };
+
+impl Port<'_> {
+    /// Write it as a dict and a comma, `id` and `script` with the rest.
+    fn write(&self, arena: &[u8], out: &mut Out) {
+        out.extend_from_slice(b"{\"id\":\"");
+        out.extend_from_slice(self.protocol.bytes);
+        out.push(b'/');
+        out.extend_from_slice(self.number.bytes);
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(&arena[self.json.start + 1..self.json.end - 1]);
+        if !self.script.is_empty() {
+            if out.last() != Some(&b',') {
+                out.push(b',');
+            }
+            key(out, "script");
+            out.extend_from_slice(&arena[self.script.clone()]);
+        }
+        close(out, b'}');
+    }
+}
+
+/// Write ports as dicts, each with a comma.
+pub fn dicts(ports: &[Port], arena: &[u8], out: &mut Out) {
+    ports.iter().for_each(|port| port.write(arena, out));
+}
 
 /// Write a port, given by its bytes.
 pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
@@ -38,44 +91,91 @@ pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
     if tag.name != b"port" {
         return Err(Odd);
     }
-    port(&mut cursor, tag, out, &mut Scripts::default())?;
+    let mut arena = Out::with_capacity(data.len());
+    let found = port(&mut cursor, tag, &mut arena, &mut Scripts::default())?;
+    found.write(&arena, out);
     out.pop(); // the comma
     if cursor.ended() { Ok(()) } else { Err(Odd) }
 }
 
-/// Write a port and a comma; its start tag was read.
-pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, scripts: &mut Scripts) -> Result<()> {
+/// Read a port, whose start tag was read, and write its JSON to the arena.
+pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, arena: &mut Out, scripts: &mut Scripts<'a>) -> Result<Port<'a>> {
     scripts.clear();
-    let mut described = false;
-    object(out, |out| {
-        let protocol = cursor.get("protocol");
-        if !protocol.plain || protocol.bytes.iter().any(u8::is_ascii_uppercase) {
-            return Err(Odd); // written in lower case by Python, but not in the id
+    let [protocol, number] = cursor.known(["protocol", "portid"])?;
+    if !protocol.plain || protocol.bytes.iter().any(u8::is_ascii_uppercase) {
+        return Err(Odd); // written in lower case by Python, but not in the id
+    }
+    let (mut state, mut owner, mut described, mut service) = (None, None, None, NO_SERVICE);
+    let start = arena.len();
+    cursor.children(tag, |cursor, child| match child.name {
+        b"state" if state.is_none() => {
+            state = Some(slots(cursor, STATE)?);
+            cursor.nothing(child)
         }
-        key(out, "id");
-        string(out, cursor.get("protocol"))?;
-        out.truncate(out.len() - 2);
-        let protocol_end = out.len();
-        string(out, cursor.get("portid"))?;
-        out[protocol_end] = b'/'; // in place of the quote that began the number
-        take(cursor, PORT, out)?;
-        cursor.children(tag, |cursor, child| match child.name {
-            b"state" => take(cursor, STATE, out).and_then(|()| cursor.nothing(child)),
-            b"owner" => take(cursor, OWNER, out).and_then(|()| cursor.nothing(child)),
-            b"script" => scripts.add(cursor, child),
-            b"service" if !described => {
-                described = true;
-                key(out, "service");
-                object(out, |out| {
-                    take(cursor, SERVICE, out)?;
-                    cpes(cursor, child, out)
-                })
-            }
-            _ => Err(Odd),
-        })?;
-        scripts.write(out);
-        Ok(())
-    })
+        b"owner" if owner.is_none() => {
+            owner = Some(cursor.known(["name"])?[0]);
+            cursor.nothing(child)
+        }
+        b"script" => scripts.add(cursor, child),
+        b"service" if described.is_none() => {
+            let found = slots(cursor, SERVICE)?;
+            let get = |name| cursor.get(name);
+            service = Service { name: get("name"), product: get("product"), version: get("version"), method: get("method") };
+            object(arena, |out| {
+                write(out, &SERVICE[..1], &found[..1])?;
+                cpes(cursor, child, out)?; // whose place in the order of names is here
+                write(out, &SERVICE[1..], &found[1..])
+            })?;
+            described = Some(arena.len());
+            Ok(())
+        }
+        _ => Err(Odd),
+    })?;
+    // What was written of the service stays in the arena and is repeated in its place: short, as a rule.
+    let (described, begin) = (start..described.unwrap_or(start), arena.len());
+    let state = state.unwrap_or([NOTHING; MOST]);
+    let [reason, reason_ip, reason_ttl, name, ..] = state;
+    arena.push(b'{');
+    if !number.bytes.is_empty() {
+        key(arena, "number");
+        value(arena, number, Kind::PortNumber)?;
+    }
+    for (name, text) in [("owner", owner.unwrap_or(NOTHING)), ("protocol", protocol), ("reason", reason)] {
+        if !text.bytes.is_empty() {
+            key(arena, name);
+            string(arena, text)?;
+        }
+    }
+    if !reason_ip.bytes.is_empty() {
+        key(arena, "reason_ip");
+        value(arena, reason_ip, Kind::Address)?;
+    }
+    if !reason_ttl.bytes.is_empty() {
+        key(arena, "reason_ttl");
+        value(arena, reason_ttl, Kind::Natural)?;
+    }
+    if !described.is_empty() {
+        key(arena, "service");
+        arena.extend_from_within(described);
+    }
+    if !name.bytes.is_empty() {
+        key(arena, "state");
+        string(arena, name)?;
+    }
+    close(arena, b'}');
+    let json = begin..arena.len() - 1;
+    let script = arena.len();
+    scripts.write(arena);
+    let script = script..arena.len();
+    Ok(Port { protocol, number, state: name, reason, service, json, script, asked: scripts.asked, title: scripts.title })
+}
+
+/// Return a port's number.
+pub fn number(port: &Port) -> Result<u16> {
+    match port.number.bytes {
+        [b'0', _, ..] => Err(Odd), // then its name is not made of its number
+        written => u16::try_from(digits(written)?).map_err(|_| Odd),
+    }
 }
 
 /// Write `cpe` for an element with such children.
@@ -89,24 +189,45 @@ pub fn cpes<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out) -> Result<
     })
 }
 
+/// Scripts that something understands.
+#[derive(Default)]
+pub struct Understood<'a> {
+    /// Those that tell the title of a page.
+    pub titles: Vec<&'a [u8]>,
+    /// Others, and parts of the names of others.
+    pub names: Vec<&'a [u8]>,
+    pub parts: Vec<&'a [u8]>,
+}
+
 /// Script results, as they come.
 #[derive(Default)]
-pub struct Scripts {
+pub struct Scripts<'a> {
     ids: Out,
     outputs: Out,
     results: Out,
+    understood: Understood<'a>,
+    /// What one says has to be told in Python.
+    pub asked: bool,
+    /// What the only one that tells of a page says: title, and where it redirects to.
+    pub title: Option<[Raw<'a>; 2]>,
 }
 
-impl Scripts {
+impl<'a> Scripts<'a> {
+    pub fn new(understood: Understood<'a>) -> Self {
+        Scripts { understood, ..Scripts::default() }
+    }
+
     /// Forget them.
     pub fn clear(&mut self) {
         self.ids.clear();
         self.outputs.clear();
         self.results.clear();
+        self.asked = false;
+        self.title = None;
     }
 
     /// Read a script; its start tag was read.
-    pub fn add<'a>(&mut self, cursor: &mut Cursor<'a>, tag: Tag<'a>) -> Result<()> {
+    pub fn add(&mut self, cursor: &mut Cursor<'a>, tag: Tag<'a>) -> Result<()> {
         let [id, output] = cursor.known(["id", "output"])?;
         string(&mut self.ids, id)?;
         string(&mut self.outputs, output)?;
@@ -114,52 +235,82 @@ impl Scripts {
         let start = out.len();
         out.extend_from_slice(b"{\"id\":");
         string(out, id)?;
-        let empty = out.len();
-        json::children(cursor, tag, out, "table", |cursor, child, out| row(cursor, child, out, 1))?;
-        if out.len() == empty {
-            out.truncate(start);
-        } else {
+        let (empty, mut page) = (out.len(), [None; 2]);
+        json::children(cursor, tag, out, "table", |cursor, child, out| {
+            if let Some((name, value)) = row(cursor, child, out, 1)? {
+                match name.bytes {
+                    b"title" => page[0] = page[0].or(Some(value)),
+                    b"redirect_url" => page[1] = page[1].or(Some(value)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })?;
+        let told = out.len() > empty;
+        if told {
             close(out, b'}');
+        } else {
+            out.truncate(start);
+        }
+        if self.understood.titles.contains(&id.bytes) {
+            self.asked |= !told || self.title.is_some();
+            self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
+        } else {
+            self.asked |= self.is_understood(id);
         }
         Ok(())
     }
 
-    /// Write them as the member `script`; none without scripts.
+    fn is_understood(&self, id: Raw) -> bool {
+        let Understood { names, parts, .. } = &self.understood;
+        !id.plain
+            || names.contains(&id.bytes)
+            || parts.iter().any(|part| id.bytes.windows(part.len()).any(|window| window == *part))
+    }
+
+    /// Write them as an object; nothing without scripts.
     pub fn write(&self, out: &mut Out) {
         if !self.ids.is_empty() {
-            key(out, "script");
             out.push(b'{');
             list(out, "id", &self.ids);
             list(out, "output", &self.outputs);
             list(out, "result", &self.results);
             close(out, b'}');
+            out.pop(); // the comma
         }
     }
 }
 
-fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -> Result<()> {
+/// Write a row of a table; return key and value of one that is no table.
+fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -> Result<Option<(Raw<'a>, Raw<'a>)>> {
+    let mut name = NOTHING;
+    let mut said = None;
     object(out, |out| {
         match cursor.attributes[..] {
             [] => {}
             [(b"key", value)] => {
                 key(out, "key");
                 string(out, value)?;
+                name = value;
             }
             _ => return Err(Odd),
         }
         match tag.name {
             b"elem" => {
+                let text = cursor.text(tag)?;
+                said = Some((name, text));
                 key(out, "value");
-                string(out, cursor.text(tag)?)
+                string(out, text)
             }
             b"table" if depth < MAX_DEPTH => {
                 key(out, "table");
                 out.push(b'[');
-                cursor.children(tag, |cursor, child| row(cursor, child, out, depth + 1))?;
+                cursor.children(tag, |cursor, child| row(cursor, child, out, depth + 1).map(|_| ()))?;
                 close(out, b']');
                 Ok(())
             }
             _ => Err(Odd),
         }
-    })
+    })?;
+    Ok(said)
 }

@@ -1,7 +1,7 @@
 //! Attribute values by their types, as forwarder/nmap/values.py has them.
 
-use crate::json::{self, Out};
-use crate::xml::{Cursor, Odd, Raw, Result, Tag};
+use crate::json::{self, print, Members, Out};
+use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
 use std::io::Write;
 use std::net::Ipv6Addr;
 
@@ -17,16 +17,41 @@ pub enum Kind {
     Moment,
 }
 
-/// XML attribute, our name, type.
+/// XML attribute, our name, type; in the order of our names.
 pub type Table = &'static [(&'static str, &'static str, Kind)];
+/// Attributes in the longest table.
+pub const MOST: usize = 16;
 
-/// Write the attributes of the start tag that was read last as members; one that is not in the table is odd.
-pub fn take(cursor: &Cursor, table: Table, out: &mut Out) -> Result<()> {
+/// Return the attributes of the start tag that was read last, in the table's order; one that is not in it is odd.
+pub fn slots<'a>(cursor: &Cursor<'a>, table: Table) -> Result<[Raw<'a>; MOST]> {
+    let mut found = [NOTHING; MOST];
     for &(name, raw) in &cursor.attributes {
-        let &(_, ours, kind) = table.iter().find(|entry| entry.0.as_bytes() == name).ok_or(Odd)?;
+        found[table.iter().position(|entry| entry.0.as_bytes() == name).ok_or(Odd)?] = raw;
+    }
+    Ok(found)
+}
+
+/// Write such attributes as members.
+pub fn write(out: &mut Out, table: &[(&str, &str, Kind)], slots: &[Raw]) -> Result<()> {
+    for (&(_, ours, kind), &raw) in table.iter().zip(slots) {
         if !raw.bytes.is_empty() {
             json::key(out, ours);
             value(out, raw, kind)?;
+        }
+    }
+    Ok(())
+}
+
+/// Write the attributes of the start tag that was read last as members.
+pub fn take(cursor: &Cursor, table: Table, out: &mut Out) -> Result<()> {
+    write(out, table, &slots(cursor, table)?)
+}
+
+/// Add the attributes of the start tag that was read last to members.
+pub fn add(cursor: &Cursor, table: Table, members: &mut Members) -> Result<()> {
+    for (&(_, ours, kind), &raw) in table.iter().zip(&slots(cursor, table)?) {
+        if !raw.bytes.is_empty() {
+            value(members.add(ours)?, raw, kind)?;
         }
     }
     Ok(())
@@ -38,7 +63,7 @@ pub fn entry<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, table: Table, out: &mut 
     cursor.nothing(tag)
 }
 
-fn value(out: &mut Out, raw: Raw, kind: Kind) -> Result<()> {
+pub fn value(out: &mut Out, raw: Raw, kind: Kind) -> Result<()> {
     let bytes = raw.bytes;
     match kind {
         Kind::Text => return json::string(out, raw),
@@ -64,19 +89,15 @@ fn value(out: &mut Out, raw: Raw, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-fn print(out: &mut Out, number: i64) {
-    write!(out, "{number}").expect("memory can be written to");
-}
-
 /// Up to 15 decimal digits.
-fn digits(raw: &[u8]) -> Result<i64> {
+pub fn digits(raw: &[u8]) -> Result<i64> {
     if raw.is_empty() || raw.len() > 15 || !raw.iter().all(u8::is_ascii_digit) {
         return Err(Odd);
     }
     Ok(raw.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0')))
 }
 
-/// A decimal fraction, rounded to four decimals; an integral one as an integer.
+/// A decimal fraction, rounded to four decimals, without those at its end that are zero; an integral one as an integer.
 fn number(out: &mut Out, raw: &[u8]) -> Result<()> {
     let (whole, fraction) = match raw.iter().position(|&byte| byte == b'.') {
         Some(place) => (&raw[..place], &raw[place + 1..]),
@@ -89,7 +110,7 @@ fn number(out: &mut Out, raw: &[u8]) -> Result<()> {
     }
     let value: f64 = std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok()).ok_or(Odd)?;
     let rounded = format!("{value:.4}");
-    out.extend_from_slice(rounded.strip_suffix(".0000").unwrap_or(&rounded).as_bytes());
+    out.extend_from_slice(rounded.trim_end_matches('0').trim_end_matches('.').as_bytes());
     Ok(())
 }
 
