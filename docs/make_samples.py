@@ -107,9 +107,9 @@ def _known(host_id: str) -> Asset | None:
     if host_id.startswith("network "):
         return Asset("dmz", host_id, "", "", up=True, time="2026-01-01T00:00:00.000Z", scan_id="7" * 64)
     port = Seen("open", "http", "nginx", "1.22.1", "", "2026-02-23T09:14:30.000Z", "7" * 64)
-    return Asset(
-        "dmz", host_id, "", "", up=True, time=port.time, scan_id=port.scan_id, ports={"tcp/443": port, "tcp/22": port}
-    )
+    asset = Asset("dmz", host_id, "", "", up=True, time=port.time, scan_id=port.scan_id)
+    asset.ports = {"tcp/443": port, "tcp/22": port}
+    return asset
 
 
 if __name__ == "__main__":

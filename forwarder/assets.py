@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Final
 
-import orjson
-
-from forwarder.history import NETWORK, Asset, Seen
+from forwarder.history import NETWORK, Asset
 from forwarder.nmap.targets import Range
 
 IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
@@ -96,11 +94,9 @@ def _number(address: str) -> bytes | None:
 
 def _row(asset: Asset) -> tuple[Any, ...]:
     row = (asset.vantage, asset.host_id, asset.ip, asset.name, asset.up, asset.time, asset.scan_id)
-    ports = orjson.dumps({name: list(seen) for name, seen in asset.ports.items()})
-    return (*row, ports, _number(asset.ip))
+    return (*row, asset.pack(), _number(asset.ip))
 
 
 def _asset(row: tuple[str, str, str, str, int, str, str, bytes]) -> Asset:
     vantage, host_id, ip, name, up, time, scan_id, ports = row
-    seen = {port: Seen(*values) for port, values in orjson.loads(ports).items()}
-    return Asset(vantage, host_id, ip, name, bool(up), time, scan_id, seen)
+    return Asset(vantage, host_id, ip, name, bool(up), time, scan_id, ports)

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from orjson import dumps, loads
+
 from forwarder.nmap import ranges
 
 OPEN: Final = "open"
+NO_PORTS: Final = b"{}"
+"""JSON of the ports of an asset that has none."""
 NETWORK: Final = "network "
 """Begins the host_id of what is no host, but a network; its scan_id is that of the first scan of it."""
 GONE: Final = frozenset({"closed", "filtered", "unfiltered", "closed|filtered"})
@@ -45,8 +49,24 @@ class Asset:
     up: bool
     time: str
     scan_id: str
-    ports: dict[str, Seen] = field(default_factory=dict)
-    """`tcp/22` → the port. Ports that were open once stay, with the state they have now."""
+    packed: bytes = NO_PORTS
+    """JSON of its ports, each a list of what Seen has; until they are asked for."""
+    _ports: dict[str, Seen] | None = None
+
+    @property
+    def ports(self) -> dict[str, Seen]:
+        """`tcp/22` → the port. Ports that were open once stay, with the state they have now."""
+        if self._ports is None:
+            self._ports = {port: Seen(*said) for port, said in loads(self.packed).items()}
+        return self._ports
+
+    @ports.setter
+    def ports(self, ports: dict[str, Seen]) -> None:
+        self._ports = ports
+
+    def pack(self) -> bytes:
+        """Return JSON of its ports."""
+        return self.packed if self._ports is None else dumps({port: list(seen) for port, seen in self._ports.items()})
 
 
 @dataclass(slots=True)

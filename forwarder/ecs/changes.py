@@ -8,7 +8,7 @@ from forwarder.ecs import fit
 from forwarder.ecs.context import Context
 from forwarder.ecs.identity import EventId
 from forwarder.ecs.ports import PROTOCOLS
-from forwarder.history import OPEN, Asset, Change, Seen, Sight
+from forwarder.history import NO_PORTS, OPEN, Asset, Change, Seen, Sight
 from forwarder.nmap.values import IPV4
 from forwarder.nse.registry import certificate_sha256
 
@@ -55,6 +55,7 @@ def sight(
     network: str,
     scanned: list[dict[str, Any]],
     ports: dict[str, Seen],
+    packed: bytes = NO_PORTS,
 ) -> Sight | None:
     """Return what a scan says of a host; None when it says nothing of a host that can be told from others.
 
@@ -66,24 +67,20 @@ def sight(
         body: its `nmap.host`.
         network: the one it is in, empty for none.
         scanned: `nmap.host.port.scanned`.
-        ports: those with a record.
+        ports: those with a record; not those that are `packed`.
+        packed: open ones, as Asset has them.
     """
     state = body.get("state", "")
     if state in NO_STATES or not (host.get("ip") or host.get("mac")):
         return None
+    ip = next(iter(host.get("ip", ())), "")
+    asset = Asset(vantage, host["id"], ip, host["name"], state == "up", time, scan_id, packed)
+    if found := {name: port for name, port in ports.items() if port.state == OPEN}:
+        asset.ports = found
     return Sight(
-        Asset(
-            vantage,
-            host["id"],
-            next(iter(host.get("ip", ())), ""),
-            host["name"],
-            state == "up",
-            time,
-            scan_id,
-            {name: port for name, port in ports.items() if port.state == OPEN},
-        ),
+        asset,
         sure=not body.get("damaged") and not body.get("timed_out"),
-        answered=body.get("reason") != "user-set" or any(port.state == OPEN for port in ports.values()),
+        answered=body.get("reason") != "user-set" or bool(found) or packed != NO_PORTS,
         network=network,
         scanned=scanned,
         groups=body.get("port", {}).get("group", []),

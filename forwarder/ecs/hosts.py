@@ -15,7 +15,7 @@ from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.tally import Tally
 from forwarder.ecs.usual import HOLE, ID, Found, Usual, template
 from forwarder.ecs.vulnerabilities import Findings
-from forwarder.history import Asset, Change, Seen, see
+from forwarder.history import NO_PORTS, Asset, Change, Seen, Sight, see
 from forwarder.nmap.reader import Host
 from forwarder.nse.registry import certificate_sha256
 from forwarder.seal.canonical import encode
@@ -106,10 +106,12 @@ class HostMapper:
         if found is None:
             return None
         said, (network,) = found.said, found.target["network"]
-        time, scan_id, facts = said["time"], self._context.scan_id, said["facts"]
-        seen = {name: Seen(*port, "", time, scan_id) for name, port in said["seen"].items()} if self._known else {}
-        lines = self._finish(found, host.ordinal, seen) if "asked" in said else found.lines
-        if self._compare(time, facts, said | {"port": said}, network, seen):
+        sight = None
+        if self._known:
+            others = {name: Seen(*port) for name, port in said.get("others", {}).items()}
+            sight = self._sight(said["time"], said["facts"], said | {"port": said}, network, others, found.seen)
+        lines = self._finish(found, host.ordinal, sight) if "asked" in said else found.lines
+        if self._compare(sight):
             return None
         self._tally.add(
             network,
@@ -120,26 +122,27 @@ class HostMapper:
         )
         return lines
 
-    def _finish(self, found: Found, ordinal: int, seen: dict[str, Seen]) -> list[bytes]:
+    def _finish(self, found: Found, ordinal: int, sight: Sight | None) -> list[bytes]:
         """Return records with what scripts found in them, and the records of their findings."""
         facts = found.said["facts"]
         name, ip = facts["name"], facts["ip"][0]
         findings = Findings(self._context, ordinal, ip if name == ip else f"{name} ({ip})")
         lines, done = [], 0
         for place in found.said["asked"]:
+            lines += found.lines[done:place]
+            done = place + 1
             line = found.lines[place]
             if usual.MARK in line and (whole := usual.finished(line)):
-                line, details = whole, None
-            else:
-                record = loads(line.replace(usual.MARK, b""))
-                port = record["nmap"].get("port")
-                key = f"{port['protocol']}/{port['number']}" if port else ""
-                if key in seen and (certificate := certificate_sha256(record["nmap"]["script"])):
-                    seen[key] = seen[key]._replace(certificate=certificate)
-                details = findings.of(record, key)
-                line = fit.line(record)
-            lines += [*found.lines[done:place], line, *(details or ())]
-            done = place + 1
+                lines.append(whole)
+                continue
+            record = loads(line.replace(usual.MARK, b""))
+            port = record["nmap"].get("port")
+            key = f"{port['protocol']}/{port['number']}" if port else ""
+            if sight and key and (certificate := certificate_sha256(record["nmap"]["script"])):
+                ports = sight.asset.ports if key in sight.asset.ports else sight.others
+                ports[key] = ports[key]._replace(certificate=certificate)
+            details = findings.of(record, key)
+            lines += [fit.line(record), *(details or ())]
         return lines + found.lines[done:]
 
     def _mapped(self, host: Host) -> Iterator[bytes]:
@@ -168,7 +171,8 @@ class HostMapper:
             yield from [fit.line(record) for record in found]
         body = host.body()
         record = self._host(subject, host, body, ports)
-        differences = self._compare(subject.timestamp, subject.facts, record["nmap"]["host"], subject.network, seen)
+        sight = self._sight(subject.timestamp, subject.facts, record["nmap"]["host"], subject.network, seen)
+        differences = self._compare(sight)
         for change in differences:
             if change.action == "port-closed" and not change.recorded:
                 port = changes.tombstone(change.port, change)
@@ -188,24 +192,25 @@ class HostMapper:
             open_ports=ports.open_count,
         )
 
-    def _compare(
-        self, time: str, facts: dict[str, Any], body: dict[str, Any], network: str, ports: dict[str, Seen]
-    ) -> list[Change]:
+    def _sight(
+        self,
+        time: str,
+        facts: dict[str, Any],
+        body: dict[str, Any],
+        network: str,
+        ports: dict[str, Seen],
+        packed: bytes = NO_PORTS,
+    ) -> Sight | None:
+        """Return what the scan says of a host; None when there is nothing to compare it with."""
+        if self._known is None:
+            return None
+        vantage, scan_id = self._context.options.vantage, self._context.scan_id
+        return changes.sight(vantage, scan_id, time, facts, body, network, self._scanned.entries, ports, packed)
+
+    def _compare(self, sight: Sight | None) -> list[Change]:
         """Return what changed on a host since it was seen last, and keep what is known of it now."""
         self.observed = []
-        if self._known is None:
-            return []
-        sight = changes.sight(
-            self._context.options.vantage,
-            self._context.scan_id,
-            time,
-            facts,
-            body,
-            network,
-            self._scanned.entries,
-            ports,
-        )
-        if sight is None:
+        if self._known is None or sight is None:
             return []
         self.observed, differences = see(self._known, sight)
         return differences

@@ -33,9 +33,12 @@ class Found(NamedTuple):
     """What compiled code made of a host."""
 
     said: dict[str, Any]
-    """What counting and comparing it takes: `facts` (ECS's of the host), `time`, `source`, `open` (number of ports),
-    `seen` (port → [state, service, product, version]); where nmap gives them `state`, `reason`, `end`, `timed_out`; where
-    there are any, `group` (as in nmap.host.port) and `asked` (places of records whose scripts something understands)."""
+    """What counting and comparing it takes: `facts` (ECS's of the host), `time`, `open` (number of ports); where nmap
+    gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in nmap.host.port), `others` (ports
+    with records that are not open, as JSON of history.Seen) and `asked` (places of records whose scripts something
+    understands)."""
+    seen: bytes
+    """Open ports, as Asset.packed."""
     target: dict[str, Any]
     """`nmap.target`."""
     lines: list[bytes]
@@ -66,6 +69,7 @@ class Usual:
         self._context = context
         look = context.options
         facts = (
+            context.scan_id,
             event_prefix(context.scan_id, "port"),
             event_prefix(context.scan_id, "host"),
             host_prefix(look.vantage),
@@ -86,10 +90,10 @@ class Usual:
         made = fast.records(host.data, self._scan, host.ordinal) if host.data else b""
         if not made:
             return None
-        said, _, lines = made.partition(b"\n")
-        found = loads(said)
-        target = self._context.target(found["facts"]["ip"][0])
-        return Found(found, target, lines.replace(TARGET, encode(target)).split(b"\n"))
+        said = loads(made[made.rindex(b"\n") :])
+        target = self._context.target(said["facts"]["ip"][0])
+        *lines, seen, _ = made.replace(TARGET, encode(target)).split(b"\n")
+        return Found(said, seen, target, lines)
 
 
 def template(record: dict[str, Any], nmap: dict[str, Any], context: Context) -> dict[str, Any]:

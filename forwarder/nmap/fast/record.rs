@@ -9,7 +9,7 @@ use crate::port::{number, Port, Scripts, Understood};
 use crate::ranges;
 use crate::sha256::Sha256;
 use crate::values::digits;
-use crate::xml::{Odd, Raw, Result};
+use crate::xml::{Odd, Raw, Result, NOTHING};
 use std::collections::HashSet;
 
 const PROTOCOLS: [&[u8]; 4] = [b"ip", b"sctp", b"tcp", b"udp"];
@@ -22,6 +22,7 @@ const MARK: &[u8] = &[3];
 
 /// What the records of a scan's hosts have in common.
 struct Scan<'a> {
+    id: &'a [u8],
     /// What is hashed before the rest: for event.id of ports and of hosts, and for host.id.
     port_id: Sha256,
     event_id: Sha256,
@@ -57,12 +58,13 @@ impl<'a> Scan<'a> {
             }
         }
         let [facts, port, host, titles, names, parts] = lists;
-        let [port_id, event_id, host_id, time, source, accuracy, os_types, longest, all, scanned, protocol, only] =
+        let [id, port_id, event_id, host_id, time, source, accuracy, os_types, longest, all, scanned, protocol, only] =
             facts[..]
         else {
             return Err(Odd);
         };
         Ok(Scan {
+            id,
             port_id: Sha256::new(port_id),
             event_id: Sha256::new(event_id),
             host_id: Sha256::new(host_id),
@@ -106,7 +108,8 @@ struct Subject<'a> {
     version: &'static [u8],
 }
 
-/// Write what comparing and counting a host takes, as a line of JSON, and its records, ports first, a line each.
+/// Write a host's records, ports first, then its open ports as what is known of it, then what comparing and counting
+/// it takes; each as a line of JSON.
 pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Result<()> {
     let mut scan = Scan::new(scan)?;
     let mut host = parse(data, Scripts::new(std::mem::take(&mut scan.understood)))?;
@@ -114,7 +117,6 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
     let ordinal = ordinal.to_string();
     let subject = subject(&scan, &host, facts.get("end"), ordinal.as_bytes())?;
     let mut ports = Ports::default();
-    let mut lines = Out::with_capacity(2 * data.len());
     let mut asked = Out::new();
     for port in &host.ports {
         ports.add(port)?;
@@ -124,11 +126,11 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
                 print(&mut asked, ports.recorded);
                 asked.push(b',');
             }
-            ports.see(port)?;
-            let start = lines.len();
-            port_record(&scan, &subject, &host.arena, port, page, &mut lines)?;
-            within(&scan, &lines[start..])?;
-            lines.push(b'\n');
+            ports.see(&scan, &subject, port)?;
+            let start = out.len();
+            port_record(&scan, &subject, &host.arena, port, page, out)?;
+            within(&scan, &out[start..])?;
+            out.push(b'\n');
         }
     }
     if host.asked {
@@ -136,41 +138,51 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
     }
     let mut groups = Out::new();
     ports.groups(&scan, &host, &mut groups)?;
-    object(out, |out| {
-        list(out, "asked", &asked);
+    let said = said(&subject, &facts, &ports, &asked, &groups)?;
+    let start = out.len();
+    host_record(&scan, &subject, &host, &mut facts, &ports, &groups, out)?;
+    within(&scan, &out[start..])?;
+    out.extend_from_slice(b"\n{");
+    out.extend_from_slice(&ports.seen);
+    close(out, b'}');
+    out.pop();
+    out.push(b'\n');
+    out.extend_from_slice(&said);
+    Ok(())
+}
+
+/// Return what comparing and counting a host takes.
+fn said(subject: &Subject, facts: &Members, ports: &Ports, asked: &[u8], groups: &[u8]) -> Result<Out> {
+    let mut said = Out::new();
+    object(&mut said, |out| {
+        list(out, "asked", asked);
         key(out, "facts");
         object(out, |out| {
             out.extend_from_slice(&subject.facts);
             Ok(())
         })?;
-        list(out, "group", &groups);
+        list(out, "group", groups);
         for name in ["end", "reason", "state", "timed_out"] {
             let value = facts.get(name);
             if !value.is_empty() {
                 key(out, name);
-                out.extend_from_slice(value);
-                out.push(b',');
+                put(out, value, &[b","]);
             }
         }
         key(out, "open");
         print(out, ports.open_count());
         out.push(b',');
-        key(out, "seen");
-        out.push(b'{');
-        out.extend_from_slice(&ports.seen);
-        close(out, b'}');
-        key(out, "source");
-        text(out, subject.source);
+        if !ports.others.is_empty() {
+            key(out, "others");
+            put(out, b"{", &[&ports.others]);
+            close(out, b'}');
+        }
         key(out, "time");
         out.extend_from_slice(&subject.time);
         Ok(())
     })?;
-    out.pop(); // the comma
-    out.push(b'\n');
-    out.extend_from_slice(&lines);
-    let start = out.len();
-    host_record(&scan, &subject, &host, &mut facts, &ports, &groups, out)?;
-    within(&scan, &out[start..])
+    said.pop(); // the comma
+    Ok(said)
 }
 
 fn within(scan: &Scan, line: &[u8]) -> Result<()> {
@@ -251,8 +263,10 @@ struct Ports<'a> {
     listed: [Vec<u16>; 4],
     open: [Vec<u16>; 4],
     groups: Vec<(Raw<'a>, usize, Raw<'a>, Vec<u16>)>,
-    /// Members of `{"tcp/22": [state, service, product, version]}`.
+    /// Members of an object: name of a port with a record → JSON of what forwarder/history.py has as Seen. Open ones,
+    /// and others.
     seen: Out,
+    others: Out,
 }
 
 impl<'a> Ports<'a> {
@@ -277,22 +291,18 @@ impl<'a> Ports<'a> {
         Ok(())
     }
 
-    fn see(&mut self, port: &Port) -> Result<()> {
+    fn see(&mut self, scan: &Scan, subject: &Subject, port: &Port) -> Result<()> {
         self.recorded += 1;
-        let out = &mut self.seen;
+        let out = if port.state.bytes == b"open" { &mut self.seen } else { &mut self.others };
         out.push(b'"');
         name(port, out);
         out.extend_from_slice(b"\":[");
         let service = &port.service;
         string(out, port.state)?;
-        if service.method.bytes == b"probed" {
-            string(out, service.name)?;
-        } else {
-            out.extend_from_slice(b"\"\",");
-        }
+        string(out, if service.method.bytes == b"probed" { service.name } else { NOTHING })?;
         string(out, service.product)?;
         string(out, service.version)?;
-        close(out, b']');
+        put(out, b"\"\",", &[&subject.time, b",\"", scan.id, b"\"],"]);
         Ok(())
     }
 
@@ -329,7 +339,7 @@ impl<'a> Ports<'a> {
                 group(reason.count, reason.ports, reason.protocol, reason.reason, extra.state, if last { Some((scan, &rest)) } else { None }, out)?;
             }
             if !named && !apart {
-                let none = crate::xml::NOTHING;
+                let none = NOTHING;
                 group(extra.count, none, none, none, extra.state, Some((scan, &rest)), out)?;
             }
         }
@@ -618,9 +628,8 @@ fn os(scan: &Scan, host: &Host, out: &mut Out) -> Result<()> {
     key(out, "os");
     out.push(b'{');
     let empty = out.len();
-    let nothing = crate::xml::NOTHING;
-    let Class { family, generation, vendor } =
-        best.class.unwrap_or(Class { family: nothing, generation: nothing, vendor: nothing });
+    let none = Class { family: NOTHING, generation: NOTHING, vendor: NOTHING };
+    let Class { family, generation, vendor } = best.class.unwrap_or(none);
     let family_lower = lower(family)?;
     if !family_lower.is_empty() {
         key(out, "family");
