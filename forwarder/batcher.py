@@ -79,7 +79,7 @@ class Batcher:
         return (self._writer or self._begin()).add(line)
 
     def add_all(self, source: Input, lines: Sequence[bytes]) -> bool:
-        """Add records like those that the batch has of an input already, if there is room for all; tell whether it was."""
+        """Add more records of an input that the batch has some of, if there is room for all; tell whether there was."""
         return self._writer is not None and source.raw_sha256 in self._evidence and self._writer.add_all(lines)
 
     def _tell(self, writer: outbox.RecordWriter) -> None:

@@ -79,7 +79,7 @@ class RecordWriter:
         return self.full
 
     def add_all(self, lines: Sequence[bytes]) -> bool:
-        """Write records, if the batch has room for all of them and does not have to be cut then; tell whether it had."""
+        """Write records, if the batch has room for all and need not be cut then; tell whether it had."""
         length = sum(map(len, lines)) + len(lines)
         if self._count + len(lines) >= MAX_RECORDS or self._bytes + length >= MAX_RAW_BYTES:
             return False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -213,19 +214,10 @@ def _read_document(
     sealed_id, sealed_length = (known.record_id, known.length) if known else ("", 0)
     vantage = look.vantage
     mapper = HostMapper(context, tally, lambda host_id: sink.asset(vantage, host_id))
-    before, add, full = tally.dump(), sink.add, sink.is_full()
+    before = tally.dump()
     for host in reader.hosts(document, first):
-        lines = mapper.records(host)
-        at_once = isinstance(lines, list) and not skip and not full and sink.add_all(lines)
-        count = len(lines) if at_once else 0
-        for count, line in () if at_once else enumerate(lines, 1):
-            if count <= skip:
-                continue
-            if full:
-                progress(host.ordinal, count - 1, before, sealed_id, sealed_length)
-                sink.seal()
-            full = add(line)
-        result.records += max(0, count - skip)
+        at = partial(progress, host.ordinal, totals=before, record_id=sealed_id, length=sealed_length)
+        result.records += _add(mapper.records(host), skip, sink, at)
         skip = 0
         for asset in mapper.observed:
             sink.observed(asset)
@@ -250,6 +242,28 @@ def _read_document(
     sink.claim(subject, identity, line)
     result.records += 1
     result.scans += 1
+
+
+def _add(lines: Iterable[bytes], skip: int, sink: Sink, progress: Callable[[int], object]) -> int:
+    """Hand over a host's records but the first that were sealed before; return how many.
+
+    Args:
+        lines: the records; those of a list go over at once if no batch ends between them.
+        skip: how many were sealed before.
+        sink: where they go.
+        progress: takes how many records of the host come before those of another batch.
+    """
+    if isinstance(lines, list) and not skip and sink.add_all(lines):
+        return len(lines)
+    add, full, count = sink.add, sink.is_full(), 0
+    for count, line in enumerate(lines, 1):
+        if count <= skip:
+            continue
+        if full:
+            progress(count - 1)
+            sink.seal()
+        full = add(line)
+    return max(0, count - skip)
 
 
 def _subject(document: Document, origin: Origin) -> Subject:

@@ -124,18 +124,15 @@ class HostMapper:
 
     def _finish(self, found: Found, ordinal: int, sight: Sight | None) -> list[bytes]:
         """Return records with what scripts found in them, and the records of their findings."""
-        facts = found.said["facts"]
-        name, ip = facts["name"], facts["ip"][0]
-        findings = Findings(self._context, ordinal, ip if name == ip else f"{name} ({ip})")
-        lines, done = [], 0
+        lines, done, findings = [], 0, None
         for place in found.said["asked"]:
             lines += found.lines[done:place]
             done = place + 1
-            line = found.lines[place]
-            if usual.MARK in line and (whole := usual.finished(line)):
+            if whole := usual.finished(found.lines[place]):
                 lines.append(whole)
                 continue
-            record = loads(line.replace(usual.MARK, b""))
+            findings = findings or Findings(self._context, ordinal, _label(found.said["facts"]))
+            record = loads(found.lines[place].replace(usual.MARK, b""))
             port = record["nmap"].get("port")
             key = f"{port['protocol']}/{port['number']}" if port else ""
             if sight and key and (certificate := certificate_sha256(record["nmap"]["script"])):
@@ -323,6 +320,12 @@ class _Subject:
         self.port_common = port_parts | self.common | {"host": Fragment(encode(self.facts))}
         self.port_nmap = self.nmap | {"host": fit.shared({"ordinal": host.ordinal})}
         """Members of all its ports' records."""
+
+
+def _label(facts: dict[str, Any]) -> str:
+    """Return a host for people, given what ECS has of it."""
+    name, ip = facts["name"], facts["ip"][0]
+    return ip if name == ip else f"{name} ({ip})"
 
 
 def _fqdn(names: list[dict[str, str]]) -> str:

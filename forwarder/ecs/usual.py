@@ -34,9 +34,9 @@ class Found(NamedTuple):
 
     said: dict[str, Any]
     """What counting and comparing it takes: `facts` (ECS's of the host), `time`, `open` (number of ports); where nmap
-    gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in nmap.host.port), `others` (ports
-    with records that are not open, as JSON of history.Seen) and `asked` (places of records whose scripts something
-    understands)."""
+    gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in nmap.host.port), `others`
+    (ports with records that are not open, as JSON of history.Seen) and `asked` (places of the records that Python
+    finishes, as something understands their scripts)."""
     seen: bytes
     """Open ports, as Asset.packed."""
     target: dict[str, Any]
@@ -111,10 +111,13 @@ def template(record: dict[str, Any], nmap: dict[str, Any], context: Context) -> 
 
 def finished(line: bytes) -> bytes | None:
     """Return a port's record with what its scripts found, if all of that goes under `nmap`; else None."""
-    before, ports, script, after, end = line.split(MARK)
+    parts = line.split(MARK)
+    if len(parts) == 1:  # it is a host's
+        return None
+    before, ports, script, after, end = parts
     facts = registry.read(loads(script))
     if not facts:
-        return before + ports + script + after + end
+        return b"".join(parts)
     if not facts.keys() <= WITHIN:
         return None
     found = {family: b',"%s":%s' % (family.encode(), encode(said)) for family, said in scripts.within(facts).items()}

@@ -125,11 +125,11 @@ def _understood(script: dict[str, Any]) -> list[tuple[Result, Reader]]:
     """Return the results that something understands."""
     names, texts = script.get("id"), script.get("output")
     found: list[tuple[Result, Reader]] = []
-    tables: dict[str, Table] | None = None
+    tables: dict[str, Table] = {}
     for place, name in enumerate(names if isinstance(names, list) else ()):
         understand = reader(name) if isinstance(name, str) else None
         if understand:
-            if tables is None:
+            if not found:
                 tables = _tables(script)
             text = texts[place] if isinstance(texts, list) and place < len(texts) else ""
             found.append((Result(name, tables.get(name, []), text if isinstance(text, str) else ""), understand))

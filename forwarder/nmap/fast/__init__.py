@@ -33,8 +33,10 @@ def _load(name: str) -> Callable[..., int] | None:
     if not COMPILED:
         return None
     function = CDLL(str(LIBRARY))[name]
-    more = [c_char_p, c_size_t, c_size_t] if name == "make_records" else []
-    function.argtypes, function.restype = [c_char_p, c_size_t, c_void_p, *more], c_size_t
+    function.restype = c_size_t
+    function.argtypes = [c_char_p, c_size_t, c_void_p]
+    if name == "make_records":
+        function.argtypes += [c_char_p, c_size_t, c_size_t]
     found: Callable[..., int] = function
     return found
 
@@ -65,7 +67,7 @@ def port(frame: bytes) -> dict[str, Any] | None:
 
 
 def records(frame: bytes, scan: bytes, ordinal: int) -> bytes:
-    """Return the records of a `host` element as lines of JSON, as forwarder.ecs.usual reads them; nothing for an odd one.
+    """Return the records of a `host` element in lines, as record.rs writes them; nothing for an odd one.
 
     Args:
         frame: the element.

@@ -68,11 +68,8 @@ pub fn value(out: &mut Out, raw: Raw, kind: Kind) -> Result<()> {
     match kind {
         Kind::Text => return json::string(out, raw),
         Kind::Address => return address(out, raw),
-        Kind::Natural => print(out, digits(bytes)?),
-        Kind::PortNumber => match digits(bytes)? {
-            number @ 0..=65535 => print(out, number),
-            _ => return Err(Odd),
-        },
+        Kind::Natural => natural(out, bytes, i64::MAX)?,
+        Kind::PortNumber => natural(out, bytes, 65535)?,
         Kind::Integer => match bytes {
             [b'-', rest @ ..] => print(out, -digits(rest)?),
             _ => print(out, digits(bytes)?),
@@ -86,6 +83,15 @@ pub fn value(out: &mut Out, raw: Raw, kind: Kind) -> Result<()> {
         Kind::Moment => moment(out, digits(bytes)?)?,
     }
     out.push(b',');
+    Ok(())
+}
+
+fn natural(out: &mut Out, raw: &[u8], largest: i64) -> Result<()> {
+    match digits(raw)? {
+        number if number > largest => return Err(Odd),
+        number if raw.len() > 1 && raw[0] == b'0' => print(out, number),
+        _ => out.extend_from_slice(raw),
+    }
     Ok(())
 }
 
