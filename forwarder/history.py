@@ -62,6 +62,7 @@ class Asset:
 
     @ports.setter
     def ports(self, ports: dict[str, Seen]) -> None:
+        """Set them."""
         self._ports = ports
 
     def pack(self) -> bytes:
