@@ -235,9 +235,10 @@ impl<'a> Scripts<'a> {
         let start = out.len();
         out.extend_from_slice(b"{\"id\":");
         string(out, id)?;
-        let (empty, mut page) = (out.len(), [None; 2]);
+        let (empty, mut page, mut plain) = (out.len(), [None; 2], true);
         json::children(cursor, tag, out, "table", |cursor, child, out| {
             if let Some((name, value)) = row(cursor, child, out, 1)? {
+                plain &= name.plain;
                 match name.bytes {
                     b"title" => page[0] = page[0].or(Some(value)),
                     b"redirect_url" => page[1] = page[1].or(Some(value)),
@@ -253,7 +254,7 @@ impl<'a> Scripts<'a> {
             out.truncate(start);
         }
         if self.understood.titles.contains(&id.bytes) {
-            self.asked |= !told || self.title.is_some();
+            self.asked |= !told || !plain || self.title.is_some();
             self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
         } else {
             self.asked |= self.is_understood(id);

@@ -271,6 +271,9 @@ struct Ports<'a> {
 
 impl<'a> Ports<'a> {
     fn add(&mut self, port: &Port<'a>) -> Result<()> {
+        if ![port.state, port.reason, port.service.method].iter().all(|raw| raw.plain) {
+            return Err(Odd); // they are compared as they stand
+        }
         let protocol = PROTOCOLS.iter().position(|name| *name == port.protocol.bytes).ok_or(Odd)?;
         let number = number(port)?;
         if !self.known.insert((protocol, number)) {
@@ -630,6 +633,9 @@ fn os(scan: &Scan, host: &Host, out: &mut Out) -> Result<()> {
     let empty = out.len();
     let none = Class { family: NOTHING, generation: NOTHING, vendor: NOTHING };
     let Class { family, generation, vendor } = best.class.unwrap_or(none);
+    if !vendor.plain {
+        return Err(Odd); // it is compared as it stands
+    }
     let family_lower = lower(family)?;
     if !family_lower.is_empty() {
         key(out, "family");
