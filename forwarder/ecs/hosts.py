@@ -135,7 +135,8 @@ class HostMapper:
             record = loads(found.lines[place].replace(usual.MARK, b""))
             port = record["nmap"].get("port")
             key = f"{port['protocol']}/{port['number']}" if port else ""
-            if sight and key and (certificate := certificate_sha256(record["nmap"]["script"])):
+            # Of a port without a service no certificate is kept; see changes.seen.
+            if sight and port and "service" in port and (certificate := certificate_sha256(record["nmap"]["script"])):
                 ports = sight.asset.ports if key in sight.asset.ports else sight.others
                 ports[key] = ports[key]._replace(certificate=certificate)
             details = findings.of(record, key)

@@ -207,6 +207,9 @@ fn subject<'a>(scan: &Scan<'a>, host: &'a Host, end: &[u8], ordinal: &'a [u8]) -
     let domain = [&b"PTR"[..], b"user"].iter().find_map(|wanted| {
         names.iter().find(|(name, kind)| kind == wanted && name.contains(&b'.')).map(|(name, _)| name.as_slice())
     });
+    if domain == Some(main) {
+        return Err(Odd); // its label cannot be told from its name
+    }
     let label = domain.map_or_else(|| main.to_vec(), |name| [name, b" (", main, b")"].concat());
     let mut hash = scan.host_id.clone();
     match host.macs.first() {
