@@ -38,6 +38,8 @@ const HOP: Table = &[
 const TRACE: Table = &[("port", "port", Kind::PortNumber), ("proto", "protocol", Kind::Text)];
 const DISTANCE: Table = &[("value", "distance", Kind::Natural)];
 const VALUES: Table = &[("class", "class", Kind::Text), ("values", "values", Kind::Text)];
+/// Addresses of a host, names, or groups of its ports; they are told apart by comparing each with all others.
+pub const MOST_DIFFERENT: usize = 256;
 /// Elements that are one object each.
 const SIMPLE: &[(&str, &str, Table)] = &[
     ("uptime", "uptime", &[("lastboot", "last_boot", Kind::Text), ("seconds", "seconds", Kind::Natural)]),
@@ -254,6 +256,9 @@ fn address_entry(cursor: &Cursor, host: &mut Host) -> Result<()> {
         }
         let written = out[start..out.len() - 2].to_vec();
         if !addresses.contains(&written) {
+            if addresses.len() == MOST_DIFFERENT {
+                return Err(Odd);
+            }
             addresses.push(written);
         }
         key(out, "type");

@@ -3,7 +3,7 @@
 //! What a record holds beside the host's own facts comes from there, as a template: the record with a hole (a NUL) for
 //! each of these, in the order that canonical JSON has them in.
 
-use crate::host::{count, member, parse, Class, Host};
+use crate::host::{count, member, parse, Class, Host, MOST_DIFFERENT};
 use crate::json::{close, decoded, key, list, object, print, string, text, Members, Out};
 use crate::port::{number, Port, Scripts, Understood};
 use crate::ranges;
@@ -16,6 +16,8 @@ const PROTOCOLS: [&[u8]; 4] = [b"ip", b"sctp", b"tcp", b"udp"];
 const UNREMARKABLE: [&[u8]; 2] = [b"closed", b"filtered"];
 const LONGEST_NAME: usize = 255;
 const SHORT: usize = 1000;
+/// Bytes of a host's records; those of another are made one after the other, so that they need not fit into memory.
+const MOST: usize = 1 << 24;
 /// Stands in the record of a port with scripts that are asked for: where members of `nmap` belong that come between
 /// `host` and `port`, around `script`, and behind `time`.
 const MARK: &[u8] = &[3];
@@ -131,6 +133,9 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
             port_record(&scan, &subject, &host.arena, port, page, out)?;
             within(&scan, &out[start..])?;
             out.push(b'\n');
+            if out.len() > MOST {
+                return Err(Odd);
+            }
         }
     }
     if host.asked {
@@ -233,6 +238,9 @@ fn subject<'a>(scan: &Scan<'a>, host: &'a Host, end: &[u8], ordinal: &'a [u8]) -
     let mut hosts: Vec<Out> = Vec::new();
     for (name, _) in names.iter() {
         if !hosts.contains(name) {
+            if hosts.len() == MOST_DIFFERENT {
+                return Err(Odd);
+            }
             hosts.push(name.clone());
         }
     }
@@ -289,8 +297,10 @@ impl<'a> Ports<'a> {
             let same = |group: &&mut (Raw, usize, Raw, Vec<u16>)| {
                 group.0.bytes == port.state.bytes && group.1 == protocol && group.2.bytes == port.reason.bytes
             };
+            let full = self.groups.len() == MOST_DIFFERENT;
             match self.groups.iter_mut().find(same) {
                 Some(group) => group.3.push(number),
+                None if full => return Err(Odd),
                 None => self.groups.push((port.state, protocol, port.reason, vec![number])),
             }
         }

@@ -19,7 +19,7 @@ pub enum Kind {
 
 /// XML attribute, our name, type; in the order of our names.
 pub type Table = &'static [(&'static str, &'static str, Kind)];
-/// Attributes in the longest table.
+/// Attributes in the longest table, and one more; an element with more than these is odd.
 pub const MOST: usize = 16;
 
 /// Return the attributes of the start tag that was read last, in the table's order; one that is not in it is odd.

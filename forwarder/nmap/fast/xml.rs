@@ -1,5 +1,7 @@
 //! A cursor over well-formed ASCII XML: elements, attributes, references to ASCII characters, and nothing else.
 
+use crate::values::MOST;
+
 /// What is left to the reader in Python.
 pub struct Odd;
 pub type Result<T> = std::result::Result<T, Odd>;
@@ -133,7 +135,8 @@ impl<'a> Cursor<'a> {
         let name = self.name()?;
         self.pass(b"=")?;
         let quote = self.peek();
-        if !matches!(quote, b'"' | b'\'') || self.attributes.iter().any(|&(other, _)| other == name) {
+        let found = &self.attributes;
+        if !matches!(quote, b'"' | b'\'') || found.len() == MOST || found.iter().any(|&(other, _)| other == name) {
             return Err(Odd);
         }
         self.at += 1;
