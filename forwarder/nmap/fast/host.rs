@@ -1,7 +1,8 @@
 //! `host` elements, as forwarder/nmap/host.py reads them.
 
 use crate::json::{self, close, key, list, object, print, string, Members, Out};
-use crate::port::{cpes, dicts, port, Port, Scripts};
+use crate::port::{cpes, dicts, port, Port};
+use crate::script::Scripts;
 use crate::values::{add, address, digits, entry, mac, slots, take, write, Kind, Table};
 use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
 
@@ -200,7 +201,11 @@ pub fn parse<'a>(data: &'a [u8], scripts: Scripts<'a>) -> Result<Host<'a>> {
     let mut host = Host { arena: Out::with_capacity(data.len()), scripts, ..Host::default() };
     add(&cursor, HOST, &mut host.facts)?;
     cursor.children(tag, |cursor, child| part(cursor, child, &mut host))?;
-    if cursor.ended() { Ok(host) } else { Err(Odd) }
+    if cursor.ended() {
+        Ok(host)
+    } else {
+        Err(Odd)
+    }
 }
 
 fn part<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, host: &mut Host<'a>) -> Result<()> {
@@ -293,7 +298,11 @@ fn ports<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, host: &mut Host<'a>) -> Resu
 }
 
 fn natural(raw: Raw) -> Result<Option<i64>> {
-    if raw.bytes.is_empty() { Ok(None) } else { digits(raw.bytes).map(Some) }
+    if raw.bytes.is_empty() {
+        Ok(None)
+    } else {
+        digits(raw.bytes).map(Some)
+    }
 }
 
 fn host_scripts<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, host: &mut Host<'a>) -> Result<()> {

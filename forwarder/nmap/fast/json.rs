@@ -184,3 +184,19 @@ pub fn children<'a>(
     }
     Ok(())
 }
+
+/// Write parts as they are.
+pub fn put(out: &mut Out, first: &[u8], more: &[&[u8]]) {
+    out.extend_from_slice(first);
+    more.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// Write a member that is a list of texts without references; none when there are none.
+pub fn texts(name: &str, values: &[Out], out: &mut Out) {
+    if !values.is_empty() {
+        key(out, name);
+        out.push(b'[');
+        values.iter().for_each(|value| text(out, value));
+        close(out, b']');
+    }
+}

@@ -10,9 +10,13 @@
 mod host;
 mod json;
 mod port;
+mod ports;
 mod ranges;
 mod record;
+mod scan;
+mod script;
 mod sha256;
+mod subject;
 mod values;
 mod xml;
 

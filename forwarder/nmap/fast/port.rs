@@ -1,6 +1,7 @@
-//! `port` and `script` elements, as forwarder/nmap/port.py and script.py read them.
+//! `port` elements, as forwarder/nmap/port.py reads them.
 
-use crate::json::{self, close, key, list, object, string, Out};
+use crate::json::{self, close, key, object, string, Out};
+use crate::script::Scripts;
 use crate::values::{digits, slots, value, write, Kind, Table, MOST};
 use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
 use std::ops::Range;
@@ -28,7 +29,6 @@ const SERVICE: Table = &[
     ("tunnel", "tunnel", Kind::Text),
     ("version", "version", Kind::Text),
 ];
-const MAX_DEPTH: usize = 16;
 
 /// A port that was read.
 pub struct Port<'a> {
@@ -95,7 +95,11 @@ pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
     let found = port(&mut cursor, tag, &mut arena, &mut Scripts::default())?;
     found.write(&arena, out);
     out.pop(); // the comma
-    if cursor.ended() { Ok(()) } else { Err(Odd) }
+    if cursor.ended() {
+        Ok(())
+    } else {
+        Err(Odd)
+    }
 }
 
 /// Read a port, whose start tag was read, and write its JSON to the arena.
@@ -120,7 +124,8 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, arena: &mut Out, scripts:
         b"service" if described.is_none() => {
             let found = slots(cursor, SERVICE)?;
             let get = |name| cursor.get(name);
-            service = Service { name: get("name"), product: get("product"), version: get("version"), method: get("method") };
+            service =
+                Service { name: get("name"), product: get("product"), version: get("version"), method: get("method") };
             object(arena, |out| {
                 write(out, &SERVICE[..1], &found[..1])?;
                 cpes(cursor, child, out)?; // whose place in the order of names is here
@@ -167,7 +172,17 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, arena: &mut Out, scripts:
     let script = arena.len();
     scripts.write(arena);
     let script = script..arena.len();
-    Ok(Port { protocol, number, state: name, reason, service, json, script, asked: scripts.asked, title: scripts.title })
+    Ok(Port {
+        protocol,
+        number,
+        state: name,
+        reason,
+        service,
+        json,
+        script,
+        asked: scripts.asked,
+        title: scripts.title,
+    })
 }
 
 /// Return a port's number.
@@ -185,133 +200,10 @@ pub fn cpes<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out) -> Result<
             return Err(Odd);
         }
         let text = cursor.text(child)?;
-        if text.bytes.is_empty() { Err(Odd) } else { string(out, text) }
+        if text.bytes.is_empty() {
+            Err(Odd)
+        } else {
+            string(out, text)
+        }
     })
-}
-
-/// Scripts that something understands.
-#[derive(Default)]
-pub struct Understood<'a> {
-    /// Those that tell the title of a page.
-    pub titles: Vec<&'a [u8]>,
-    /// Others, and parts of the names of others.
-    pub names: Vec<&'a [u8]>,
-    pub parts: Vec<&'a [u8]>,
-}
-
-/// Script results, as they come.
-#[derive(Default)]
-pub struct Scripts<'a> {
-    ids: Out,
-    outputs: Out,
-    results: Out,
-    understood: Understood<'a>,
-    /// What one says has to be told in Python.
-    pub asked: bool,
-    /// What the only one that tells of a page says: title, and where it redirects to.
-    pub title: Option<[Raw<'a>; 2]>,
-}
-
-impl<'a> Scripts<'a> {
-    pub fn new(understood: Understood<'a>) -> Self {
-        Scripts { understood, ..Scripts::default() }
-    }
-
-    /// Forget them.
-    pub fn clear(&mut self) {
-        self.ids.clear();
-        self.outputs.clear();
-        self.results.clear();
-        self.asked = false;
-        self.title = None;
-    }
-
-    /// Read a script; its start tag was read.
-    pub fn add(&mut self, cursor: &mut Cursor<'a>, tag: Tag<'a>) -> Result<()> {
-        let [id, output] = cursor.known(["id", "output"])?;
-        string(&mut self.ids, id)?;
-        string(&mut self.outputs, output)?;
-        let out = &mut self.results;
-        let start = out.len();
-        out.extend_from_slice(b"{\"id\":");
-        string(out, id)?;
-        let (empty, mut page, mut plain) = (out.len(), [None; 2], true);
-        json::children(cursor, tag, out, "table", |cursor, child, out| {
-            if let Some((name, value)) = row(cursor, child, out, 1)? {
-                plain &= name.plain;
-                match name.bytes {
-                    b"title" => page[0] = page[0].or(Some(value)),
-                    b"redirect_url" => page[1] = page[1].or(Some(value)),
-                    _ => {}
-                }
-            }
-            Ok(())
-        })?;
-        let told = out.len() > empty;
-        if told {
-            close(out, b'}');
-        } else {
-            out.truncate(start);
-        }
-        if self.understood.titles.contains(&id.bytes) {
-            self.asked |= !told || !plain || self.title.is_some();
-            self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
-        } else {
-            self.asked |= self.is_understood(id);
-        }
-        Ok(())
-    }
-
-    fn is_understood(&self, id: Raw) -> bool {
-        let Understood { names, parts, .. } = &self.understood;
-        !id.plain
-            || names.contains(&id.bytes)
-            || parts.iter().any(|part| id.bytes.windows(part.len()).any(|window| window == *part))
-    }
-
-    /// Write them as an object; nothing without scripts.
-    pub fn write(&self, out: &mut Out) {
-        if !self.ids.is_empty() {
-            out.push(b'{');
-            list(out, "id", &self.ids);
-            list(out, "output", &self.outputs);
-            list(out, "result", &self.results);
-            close(out, b'}');
-            out.pop(); // the comma
-        }
-    }
-}
-
-/// Write a row of a table; return key and value of one that is no table.
-fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -> Result<Option<(Raw<'a>, Raw<'a>)>> {
-    let mut name = NOTHING;
-    let mut said = None;
-    object(out, |out| {
-        match cursor.attributes[..] {
-            [] => {}
-            [(b"key", value)] => {
-                key(out, "key");
-                string(out, value)?;
-                name = value;
-            }
-            _ => return Err(Odd),
-        }
-        match tag.name {
-            b"elem" => {
-                let text = cursor.text(tag)?;
-                said = Some((name, text));
-                key(out, "value");
-                string(out, text)
-            }
-            b"table" if depth < MAX_DEPTH => {
-                key(out, "table");
-                out.push(b'[');
-                cursor.children(tag, |cursor, child| row(cursor, child, out, depth + 1).map(|_| ()))?;
-                close(out, b']');
-                Ok(())
-            }
-            _ => Err(Odd),
-        }
-    })?;
-    Ok(said)
 }

@@ -155,7 +155,9 @@ fn is_ipv4(raw: &[u8]) -> bool {
     let mut parts = 0;
     raw.split(|&byte| byte == b'.').all(|part| {
         parts += 1;
-        matches!(part.len(), 1..=3) && digits(part).map_or(false, |value| value < 256) && (part.len() == 1 || part[0] != b'0')
+        matches!(part.len(), 1..=3)
+            && digits(part).map_or(false, |value| value < 256)
+            && (part.len() == 1 || part[0] != b'0')
     }) && parts == 4
 }
 

@@ -82,7 +82,11 @@ impl<'a> Cursor<'a> {
         while matches!(self.peek(), b'a'..=b'z' | b'_') {
             self.at += 1;
         }
-        if self.at == start { Err(Odd) } else { Ok(&self.data[start..self.at]) }
+        if self.at == start {
+            Err(Odd)
+        } else {
+            Ok(&self.data[start..self.at])
+        }
     }
 
     /// Pass over text up to a byte, which is not `<` and belongs to none, or to what can be in no text.
@@ -183,7 +187,11 @@ impl<'a> Cursor<'a> {
         }
         let text = self.pass_text(b'<', SPACE);
         self.end(of)?;
-        if text.bytes.windows(3).any(|three| three == b"]]>") { Err(Odd) } else { Ok(text) }
+        if text.bytes.windows(3).any(|three| three == b"]]>") {
+            Err(Odd)
+        } else {
+            Ok(text)
+        }
     }
 
     fn end(&mut self, of: Tag<'a>) -> Result<()> {

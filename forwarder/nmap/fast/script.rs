@@ -1,0 +1,174 @@
+//! `script` elements, as forwarder/nmap/script.py reads them, and what the title of a page says, as forwarder/nse/http.py
+//! does; what other scripts say is told in Python.
+
+use crate::json::{self, close, decoded, key, list, object, string, text, Out};
+use crate::port::Port;
+use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
+
+const MAX_DEPTH: usize = 16;
+const LONGEST: usize = 1000;
+
+/// Scripts that something understands.
+#[derive(Default)]
+pub struct Understood<'a> {
+    /// Those that tell the title of a page.
+    pub titles: Vec<&'a [u8]>,
+    /// Others, and parts of the names of others.
+    pub names: Vec<&'a [u8]>,
+    pub parts: Vec<&'a [u8]>,
+}
+
+/// Script results, as they come.
+#[derive(Default)]
+pub struct Scripts<'a> {
+    ids: Out,
+    outputs: Out,
+    results: Out,
+    understood: Understood<'a>,
+    /// What one says has to be told in Python.
+    pub asked: bool,
+    /// What the only one that tells of a page says: title, and where it redirects to.
+    pub title: Option<[Raw<'a>; 2]>,
+}
+
+impl<'a> Scripts<'a> {
+    pub fn new(understood: Understood<'a>) -> Self {
+        Scripts { understood, ..Scripts::default() }
+    }
+
+    /// Forget them.
+    pub fn clear(&mut self) {
+        self.ids.clear();
+        self.outputs.clear();
+        self.results.clear();
+        self.asked = false;
+        self.title = None;
+    }
+
+    /// Read a script; its start tag was read.
+    pub fn add(&mut self, cursor: &mut Cursor<'a>, tag: Tag<'a>) -> Result<()> {
+        let [id, output] = cursor.known(["id", "output"])?;
+        string(&mut self.ids, id)?;
+        string(&mut self.outputs, output)?;
+        let out = &mut self.results;
+        let start = out.len();
+        out.extend_from_slice(b"{\"id\":");
+        string(out, id)?;
+        let (empty, mut page, mut plain) = (out.len(), [None; 2], true);
+        json::children(cursor, tag, out, "table", |cursor, child, out| {
+            if let Some((name, value)) = row(cursor, child, out, 1)? {
+                plain &= name.plain;
+                match name.bytes {
+                    b"title" => page[0] = page[0].or(Some(value)),
+                    b"redirect_url" => page[1] = page[1].or(Some(value)),
+                    _ => {}
+                }
+            }
+            Ok(())
+        })?;
+        let told = out.len() > empty;
+        if told {
+            close(out, b'}');
+        } else {
+            out.truncate(start);
+        }
+        if self.understood.titles.contains(&id.bytes) {
+            self.asked |= !told || !plain || self.title.is_some();
+            self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
+        } else {
+            self.asked |= self.is_understood(id);
+        }
+        Ok(())
+    }
+
+    fn is_understood(&self, id: Raw) -> bool {
+        let Understood { names, parts, .. } = &self.understood;
+        !id.plain
+            || names.contains(&id.bytes)
+            || parts.iter().any(|part| id.bytes.windows(part.len()).any(|window| window == *part))
+    }
+
+    /// Write them as an object; nothing without scripts.
+    pub fn write(&self, out: &mut Out) {
+        if !self.ids.is_empty() {
+            out.push(b'{');
+            list(out, "id", &self.ids);
+            list(out, "output", &self.outputs);
+            list(out, "result", &self.results);
+            close(out, b'}');
+            out.pop(); // the comma
+        }
+    }
+}
+
+/// Write a row of a table; return key and value of one that is no table.
+fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -> Result<Option<(Raw<'a>, Raw<'a>)>> {
+    let mut name = NOTHING;
+    let mut said = None;
+    object(out, |out| {
+        match cursor.attributes[..] {
+            [] => {}
+            [(b"key", value)] => {
+                key(out, "key");
+                string(out, value)?;
+                name = value;
+            }
+            _ => return Err(Odd),
+        }
+        match tag.name {
+            b"elem" => {
+                let text = cursor.text(tag)?;
+                said = Some((name, text));
+                key(out, "value");
+                string(out, text)
+            }
+            b"table" if depth < MAX_DEPTH => {
+                key(out, "table");
+                out.push(b'[');
+                cursor.children(tag, |cursor, child| row(cursor, child, out, depth + 1).map(|_| ()))?;
+                close(out, b']');
+                Ok(())
+            }
+            _ => Err(Odd),
+        }
+    })?;
+    Ok(said)
+}
+
+/// Return the member `http` of a port with what forwarder/nse/http.py reads from the title of its page, empty when there
+/// is none; None where that, or what another script says, is left to Python.
+pub fn page(port: &Port) -> Result<Option<Out>> {
+    let mut found = Out::new();
+    if port.asked {
+        return Ok(None);
+    }
+    if let Some([title, redirect]) = port.title {
+        let (title, redirect) = (decoded(title)?, decoded(redirect)?);
+        if [&title, &redirect].iter().any(|text| text.windows(2).any(|two| two == b"\\x")) {
+            return Ok(None); // bytes beyond ASCII
+        }
+        for (name, value) in [("redirect", clean(&redirect)), ("title", clean(&title))] {
+            if !value.is_empty() {
+                key(&mut found, name);
+                text(&mut found, &value);
+            }
+        }
+        if !found.is_empty() {
+            found.pop();
+            found = [b",\"http\":{", &found[..], b"}"].concat();
+        }
+    }
+    Ok(Some(found))
+}
+
+/// Return a value as `clean` in forwarder/nse/results.py does.
+fn clean(text: &[u8]) -> Out {
+    let text = &text[..text.len().min(2 * LONGEST)];
+    let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let mut found = words.collect::<Vec<_>>().join(&b' ');
+    found.truncate(LONGEST);
+    while found.last() == Some(&b' ') {
+        found.pop();
+    }
+    found
+}
