@@ -1,7 +1,7 @@
-"""Reads usual hosts in compiled code, where it was built (hatch_build.py does, with rustc); lib.rs says what is usual.
+"""Usual hosts in compiled code, where it was built (hatch_build.py does, with rustc); lib.rs says what is usual.
 
-What it gives, forwarder.nmap.host and port give, too, and the same: they alone say what a host's facts are. Without
-the library all goes through them.
+What it gives, forwarder.nmap.host and port give, too, and forwarder.ecs.hosts, and the same: they alone say what a
+host's facts and records are. Without the library all goes through them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ COMPILED: Final = LIBRARY.exists() and not os.environ.get("NMAP_FORWARDER_PURE")
 
 Host = tuple[dict[str, Any], list[dict[str, Any]]]
 """A host, as `forwarder.nmap.host.host` returns it, and its ports, as `forwarder.nmap.port.port` returns them."""
-
 
 _JSON: Final = c_void_p()
 _TO_JSON: Final = byref(_JSON)

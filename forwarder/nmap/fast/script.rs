@@ -1,5 +1,5 @@
-//! `script` elements, as forwarder/nmap/script.py reads them, and what the title of a page says, as forwarder/nse/http.py
-//! does; what other scripts say is told in Python.
+//! `script` elements, as forwarder/nmap/script.py reads them, and the title of a page, as forwarder/nse/http.py reads it;
+//! what other scripts say is told in Python.
 
 use crate::json::{self, close, decoded, key, list, object, string, text, Out};
 use crate::port::Port;
@@ -135,8 +135,8 @@ fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -
     Ok(said)
 }
 
-/// Return the member `http` of a port with what forwarder/nse/http.py reads from the title of its page, empty when there
-/// is none; None where that, or what another script says, is left to Python.
+/// Return the member `http` of a port, made from the title of its page, empty when there is none; None where that, or
+/// what another script says, is left to Python.
 pub fn page(port: &Port) -> Result<Option<Out>> {
     let mut found = Out::new();
     if port.asked {
