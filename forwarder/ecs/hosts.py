@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any, Final
 
 from orjson import Fragment, loads
 
 from forwarder.ecs import changes, fit, usual
 from forwarder.ecs.context import Context
-from forwarder.ecs.identity import EventId, host_id
+from forwarder.ecs.identity import EventId
 from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
+from forwarder.ecs.subject import Subject, label
 from forwarder.ecs.tally import Tally
 from forwarder.ecs.usual import HOLE, ID, Found, Usual, template
 from forwarder.ecs.vulnerabilities import Findings
@@ -38,16 +38,11 @@ OS_TYPES: Final = {
     "irix": "unix",
 }
 """nmap's OS family, lower-case → ECS host.os.type. Cisco's IOS is not Apple's: its class names the vendor."""
-LONGEST_NAME: Final = 255
-"""A longer host name is none (RFC 1035); it is kept among nmap's facts only."""
 PORT_EVENT: Final = (
     b'{"category":["host","network"],"dataset":"nmap.port","id":"%s","kind":"state","module":"nmap",'
     b'"provider":"nmap","type":["info"]}'
 )
 """EVENT of a port record as canonical JSON; only its id differs."""
-AT_A_TIME: Final = 64
-"""Ports of a host that are read before the first becomes a record. One kind of work after the other keeps what it
-needs in the processor's caches; the gain is small."""
 EMPTY: Final[dict[str, Any]] = {}
 EVENT = {"kind": "state", "module": "nmap", "provider": "nmap", "type": ["info"]}
 
@@ -131,7 +126,7 @@ class HostMapper:
             if whole := usual.finished(found.lines[place]):
                 lines.append(whole)
                 continue
-            findings = findings or Findings(self._context, ordinal, _label(found.said["facts"]))
+            findings = findings or Findings(self._context, ordinal, label(found.said["facts"]))
             record = loads(found.lines[place].replace(usual.MARK, b""))
             port = record["nmap"].get("port")
             key = f"{port['protocol']}/{port['number']}" if port else ""
@@ -139,34 +134,26 @@ class HostMapper:
             if sight and port and "service" in port and (certificate := certificate_sha256(record["nmap"]["script"])):
                 ports = sight.asset.ports if key in sight.asset.ports else sight.others
                 ports[key] = ports[key]._replace(certificate=certificate)
-            details = findings.of(record, key)
-            lines += [fit.line(record), *(details or ())]
+            lines += self._lines(record, findings, key)
         return lines + found.lines[done:]
 
     def _mapped(self, host: Host) -> Iterator[bytes]:
         """Yield the records of any host."""
-        subject = _Subject(self._context, host, self._port_parts)
+        subject = Subject(self._context, host, self._port_parts)
         ports = PortTally()
         repeated: dict[str, int] = {}
         seen: dict[str, Seen] = {}
         findings = Findings(self._context, host.ordinal, subject.label)
         all_ports = self._context.options.all_ports
-        every = host.ports()
-        while some := list(islice(every, 1 if host.large else AT_A_TIME)):
-            found = []
-            for port in some:
-                ports.add(port)
-                name = port.pop("id")
-                n = repeated[name] = repeated.get(name, -1) + 1
-                if all_ports or port.get("state") not in UNREMARKABLE or "script" in port:
-                    if self._known and (known := changes.seen(port, subject.timestamp, self._context.scan_id)):
-                        seen[known[0]] = known[1]
-                    found.append(record := self._port(subject, port, name, n))
-                    if "script" in record["nmap"] and (details := findings.of(record, name)):
-                        yield from [fit.line(record) for record in found]
-                        yield from details
-                        found.clear()
-            yield from [fit.line(record) for record in found]
+        for port in host.ports():
+            ports.add(port)
+            name = port.pop("id")
+            n = repeated[name] = repeated.get(name, -1) + 1
+            if all_ports or port.get("state") not in UNREMARKABLE or "script" in port:
+                if self._known and (known := changes.seen(port, subject.timestamp, self._context.scan_id)):
+                    seen[known[0]] = known[1]
+                yield from self._lines(self._port(subject, port, name, n), findings, name)
+            del port  # it may be large, and the next is read before this name is given to it
         body = host.body()
         record = self._host(subject, host, body, ports)
         sight = self._sight(subject.timestamp, subject.facts, record["nmap"]["host"], subject.network, seen)
@@ -176,9 +163,7 @@ class HostMapper:
                 port = changes.tombstone(change.port, change)
                 n = repeated.get(change.port, -1) + 1
                 yield fit.line(self._port(subject, port, change.port, n))
-        details = findings.of(record) if "script" in record["nmap"] else None
-        yield fit.line(record)
-        yield from details or ()
+        yield from self._lines(record, findings)
         source = subject.time["source"]
         for change in differences:
             yield changes.record(self._context, change, subject.timestamp, source, subject.facts, host.ordinal)
@@ -189,6 +174,13 @@ class HostMapper:
             damaged=bool(host.damage),
             open_ports=ports.open_count,
         )
+
+    @staticmethod
+    def _lines(record: dict[str, Any], findings: Findings, port: str = "") -> Iterator[bytes]:
+        """Yield a record with what scripts found in it, and the records of their findings."""
+        details = findings.of(record, port) if "script" in record["nmap"] else None
+        yield fit.line(record)
+        yield from details or ()
 
     def _sight(
         self,
@@ -213,7 +205,7 @@ class HostMapper:
         self.observed, differences = see(self._known, sight)
         return differences
 
-    def _port(self, subject: _Subject, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
+    def _port(self, subject: Subject, port: dict[str, Any], name: str, n: int) -> dict[str, Any]:
         number, protocol, service = port.get("number"), port.get("protocol"), port.get("service", EMPTY)
         label, version = service.get("name"), service.get("version")
         words = (name, port.get("state"), label, service.get("product"), version, subject.on)
@@ -243,7 +235,7 @@ class HostMapper:
             record["service"] = {"type": kind, "version": version} if version else {"type": kind}
         return record
 
-    def _host(self, subject: _Subject, host: Host, body: dict[str, Any], ports: PortTally) -> dict[str, Any]:
+    def _host(self, subject: Subject, host: Host, body: dict[str, Any], ports: PortTally) -> dict[str, Any]:
         body = dict(body)
         nmap = subject.nmap.copy()
         for name in ("script", "unparsed"):
@@ -275,68 +267,6 @@ class HostMapper:
                 "nmap": nmap,
             }
         )
-
-
-class _Subject:
-    """The scanned host, as every record about it names it."""
-
-    def __init__(self, context: Context, host: Host, port_parts: dict[str, Any]) -> None:
-        head = host.head
-        self.ordinal = host.ordinal
-        addresses = head.get("address", [])
-        ips = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] != "mac"))
-        macs = list(dict.fromkeys(entry["addr"] for entry in addresses if entry["type"] == "mac"))
-        names = [entry for entry in head.get("hostname", []) if 0 < len(entry.get("name", "")) <= LONGEST_NAME]
-        domain = _fqdn(names)
-        main = next(iter(ips or macs), "unknown")
-        self.label = f"{domain} ({main})" if domain else main
-        self.on = f"on {self.label}"
-        self.facts: dict[str, Any] = {
-            "id": host_id(context.options.vantage, main, next(iter(macs), "")),
-            "name": domain or main,
-        }
-        related: dict[str, Any] = {}
-        self.destination: dict[str, Any] = {}
-        self.network_parts: dict[str, str] = {}
-        self.network = ""
-        target: dict[str, Any] = {}
-        if ips:
-            self.facts["ip"] = related["ip"] = ips
-            self.destination["ip"] = main
-            self.network_parts["type"] = "ipv6" if ":" in main else "ipv4"
-            target = context.target(main)
-            (self.network,) = target["network"]
-        if macs:
-            self.facts["mac"] = macs
-        if names:
-            related["hosts"] = list(dict.fromkeys(entry["name"].lower().rstrip(".") for entry in names))
-        if "end" in head:
-            self.timestamp, source = head["end"], "host-end"
-        else:
-            self.timestamp, source = context.time["value"], context.time["source"]
-        self.time = {"source": source}
-        self.common = {"@timestamp": self.timestamp, "related": fit.shared(related)}
-        self.nmap = {"scan": context.scan, "target": fit.shared(target), "time": fit.shared(self.time)}
-        """Members of all records of the host."""
-        self.port_common = port_parts | self.common | {"host": Fragment(encode(self.facts))}
-        self.port_nmap = self.nmap | {"host": fit.shared({"ordinal": host.ordinal})}
-        """Members of all its ports' records."""
-
-
-def _label(facts: dict[str, Any]) -> str:
-    """Return a host for people, given what ECS has of it."""
-    name, ip = facts["name"], facts["ip"][0]
-    return ip if name == ip else f"{name} ({ip})"
-
-
-def _fqdn(names: list[dict[str, str]]) -> str:
-    """Return the lower-case name that a host is known by: what the DNS says, else what the user typed."""
-    for kind in ("PTR", "user"):
-        for entry in names:
-            name = entry["name"].lower().rstrip(".")
-            if entry.get("type", "PTR") == kind and "." in name:
-                return name
-    return ""
 
 
 def _os(os: dict[str, Any], accuracy: int) -> dict[str, Any]:

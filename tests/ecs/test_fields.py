@@ -14,7 +14,7 @@ from forwarder import commanding
 from forwarder.attribute.model import Answer, known
 from forwarder.audit.interface import Execution, Finding, Output, Peer, User
 from forwarder.config.policy import DEFAULTS, hours
-from forwarder.ecs import attribution, audit, fit, hosts, scans
+from forwarder.ecs import attribution, audit, fit, scans
 from forwarder.ecs import fields as table
 from forwarder.ecs.check import REQUIRED, TEXTS, _wrong, problems
 from forwarder.ecs.context import Attributed, Context, Options, Origin
@@ -415,11 +415,9 @@ def test_truncated_names_fields_that_there_are():
     assert found[-1]["nmap"]["truncated"] == ["nmap.script"]
 
 
-def test_ports_read_some_at_a_time_give_the_same_records(monkeypatch):
+def test_a_large_host_gives_the_same_records(monkeypatch):
     data = (FIXTURES / "rich.xml").read_bytes()
     expected = records(data)
-    monkeypatch.setattr(hosts, "AT_A_TIME", 2)
-    assert records(data) == expected
     monkeypatch.setattr(framing, "SPLIT", 50)  # a large host comes port by port, whatever it holds
     assert [record["event"]["id"] for record in records(data)] == [record["event"]["id"] for record in expected]
 

@@ -1,4 +1,4 @@
-//! A host as all its records name it: what `_Subject` in forwarder/ecs/hosts.py says.
+//! A host as all its records name it: what forwarder/ecs/subject.py says.
 
 use crate::host::{Host, MOST_DIFFERENT};
 use crate::json::{close, key, text, texts, Out};
