@@ -80,8 +80,9 @@ def take_in(
         listener.said(f"{found.path}: left for the next run: {reason}; --settle 0 reads it now")
         return None, False
     with intake.open_input(found.path) as source:
-        if found.stat and found.stat.st_size > limit:
-            raise intake.too_large(limit)
+        large = intake.too_large(limit)
+        if found.stat and (found.stat.st_size > limit or ledger.left(found.path, found.stat) == str(large)):
+            raise large  # unread, or only once: what is compressed is seen to be too large when much of it was read
         if not found.ended and not intake.is_xml(source, named=found.named):
             if found.named:
                 raise InputError("not XML, or empty", "give files written by nmap -oX or -oA")

@@ -343,6 +343,11 @@ class Ledger:
         row = self._db.execute("SELECT raw_sha256 FROM file WHERE path = ?", (_place(path),)).fetchone()
         return self.input(row[0]) if row and row[0] else None
 
+    def left(self, path: str, stat: os.stat_result) -> str:
+        """Return why a file was left when it was looked at last; nothing if its status says that it has changed."""
+        row = self._db.execute("SELECT stat, reason FROM file WHERE path = ?", (_place(path),)).fetchone()
+        return str(row[1]) if row and row[0] == _stat(stat) else ""
+
     def forget_file(self, path: str) -> None:
         """Forget what a file held, for it is gone."""
         self._db.execute("DELETE FROM file WHERE path = ?", (_place(path),))

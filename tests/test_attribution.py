@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from conftest import Forwarder, scan
 
-from forwarder import gathering, outbox, spool
+from forwarder import gathering, intake, outbox, spool
 from forwarder.audit.interface import Execution, Output, User, facts
 from forwarder.cli import status
 from forwarder.ecs.check import problems
@@ -358,6 +358,25 @@ def test_a_result_that_cannot_be_taken_in_stays_in_the_spool_until_it_can(forwar
     assert status.gather(forwarder.settings)["waiting"] == []
     assert not list((forwarder.directory / "spool").rglob("*.xml"))
     sound(forwarder)
+
+
+def test_what_is_too_large_when_decompressed_is_read_once(forwarder, spooled, monkeypatch):
+    forwarder.init()
+    identity = spooled("-")
+    file = forwarder.directory / "spool" / f"{identity}.xml"
+    file.write_bytes(zstandard.compress(scan(20).encode()))
+    forwarder.flags["intake_max_bytes"] = 5000
+    assert "larger than 5000 bytes" in forwarder.forward().rejected[0]
+    copied = []
+    copy = intake.copy
+    monkeypatch.setattr(intake, "copy", lambda *args: copied.append(args) or copy(*args))
+    for _ in range(2):
+        assert "larger than 5000 bytes" in forwarder.forward().rejected[0]
+    assert not copied
+    forwarder.flags["intake_max_bytes"] = 6000
+    assert "larger than 6000 bytes" in forwarder.forward().rejected[0]
+    del forwarder.flags["intake_max_bytes"]
+    assert forwarder.forward().scans == 1
 
 
 def test_a_result_whose_entry_is_refused_is_sealed_as_a_scan_of_nobody(forwarder, spooled):
