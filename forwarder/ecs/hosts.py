@@ -274,7 +274,7 @@ def _os(os: dict[str, Any], accuracy: int) -> dict[str, Any]:
     matches = [match for match in os.get("match", []) if match.get("accuracy", 0) >= accuracy]
     if not matches:
         return {}
-    best = max(matches, key=lambda match: match["accuracy"])
+    best = max(matches, key=lambda match: match.get("accuracy", 0))
     found = {"full": best["name"]} if "name" in best else {}
     if classes := best.get("class"):
         family = classes[0].get("family", "")

@@ -25,6 +25,8 @@ OPTIONAL: Final = ("end", "script", "service", "start")
 """Members whose hole stands for their name, too: not all records have them."""
 TARGET: Final = b"\2"
 """Stands in a template, and in records as they are made, for `nmap.target`, which compiled code does not know."""
+LONGEST: Final = MAX_RECORD_BYTES // 2
+"""Bytes of a usual record; with what is read from its scripts, which is less than they say, it need not be cut."""
 MARK: Final = b"\3"
 """Stands in a port's record, where `asked` names it, for what its scripts may add; see record.rs."""
 
@@ -77,7 +79,6 @@ class Usual:
             context.time["source"],
             str(look.os_accuracy),
             "\n".join(f"{family}={kind}" for family, kind in os_types.items()),
-            str(MAX_RECORD_BYTES),
             "1" if look.all_ports else "0",
             encode(scanned) if scanned else b"",
             *only,
@@ -93,6 +94,8 @@ class Usual:
         said = loads(made[made.rindex(b"\n") :])
         target = self._context.target(said["facts"]["ip"][0])
         *lines, seen, _ = made.replace(TARGET, encode(target)).split(b"\n")
+        if len(made) > LONGEST and max(map(len, lines)) > LONGEST:
+            return None
         return Found(said, seen, target, lines)
 
 

@@ -39,9 +39,7 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
                 asked.push(b',');
             }
             ports.see(&scan, &subject, port)?;
-            let start = out.len();
             port_record(&scan, &subject, &host.arena, port, page, out)?;
-            within(&scan, &out[start..])?;
             out.push(b'\n');
             if out.len() > MOST {
                 return Err(Odd);
@@ -54,9 +52,7 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
     let mut groups = Out::new();
     ports.groups(&scan, &host, &mut groups)?;
     let said = said(&subject, &facts, &ports, &asked, &groups)?;
-    let start = out.len();
     host_record(&scan, &subject, &host, &mut facts, &ports, &groups, out)?;
-    within(&scan, &out[start..])?;
     out.extend_from_slice(b"\n{");
     out.extend_from_slice(&ports.seen);
     close(out, b'}');
@@ -98,14 +94,6 @@ fn said(subject: &Subject, facts: &Members, ports: &Ports, asked: &[u8], groups:
     })?;
     said.pop(); // the comma
     Ok(said)
-}
-
-fn within(scan: &Scan, line: &[u8]) -> Result<()> {
-    if line.len() > scan.longest {
-        Err(Odd)
-    } else {
-        Ok(())
-    }
 }
 
 /// Write the record of a port; `page` is what goes under its `nmap.http`, None where Python finishes the record.

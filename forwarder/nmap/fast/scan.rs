@@ -18,7 +18,6 @@ pub struct Scan<'a> {
     pub os_accuracy: i64,
     /// nmap's family of operating systems → ECS's type: `family=type` in lines.
     pub os_types: &'a [u8],
-    pub longest: usize,
     pub all_ports: bool,
     /// `nmap.host.port.scanned`, empty for none.
     pub scanned: &'a [u8],
@@ -43,8 +42,8 @@ impl<'a> Scan<'a> {
             }
         }
         let [facts, port, host, titles, names, parts] = lists;
-        let [id, port_id, event_id, host_id, time, source, accuracy, os_types, longest, all, scanned, protocol, only] =
-            <[&[u8]; 13]>::try_from(facts).map_err(|_| Odd)?;
+        let [id, port_id, event_id, host_id, time, source, accuracy, os_types, all, scanned, protocol, only] =
+            <[&[u8]; 12]>::try_from(facts).map_err(|_| Odd)?;
         Ok(Scan {
             id,
             port_id: Sha256::new(port_id),
@@ -54,7 +53,6 @@ impl<'a> Scan<'a> {
             source,
             os_accuracy: digits(accuracy)?,
             os_types,
-            longest: usize::try_from(digits(longest)?).map_err(|_| Odd)?,
             all_ports: all == b"1",
             scanned,
             only: (protocol, only),
