@@ -187,7 +187,51 @@ VULNERABLE = script(
 )
 SERVICE = '<service name="http" product="A" version="1" method="probed"/>'
 PTR = '<hostname name="%s" type="PTR"/>'
+ALL = {
+    "service": "name product version extrainfo tunnel method hostname ostype devicetype proto servicefp=SF "
+    "conf=3 rpcnum=100000 lowver=2 highver=4",
+    "state": "state=open reason=syn-ack reason_ttl=64 reason_ip=10.0.0.9",
+    "status": "state=up reason=syn-ack reason_ttl=64 reason_ip=10.0.0.9",
+    "osmatch": "name accuracy=99 line=7",
+    "osclass": "vendor osfamily=Linux osgen type accuracy=98",
+    "portused": "state proto portid=22",
+    "hop": "ttl=1 ipaddr=10.0.0.3 rtt=0.12 host",
+    "trace": "proto port=80",
+    "uptime": "seconds=12 lastboot",
+    "tcpsequence": "index=-7 class difficulty values",
+    "ipidsequence": "class values",
+    "tcptssequence": "class values",
+    "times": "srtt=1 rttvar=2 to=3",
+    "smurf": "responses=2",
+    "distance": "value=3",
+}
+"""Attributes that nmap gives elements."""
+
+
+def full(name: str, children: str = "") -> str:
+    """An element with all its attributes."""
+    said = (attribute.partition("=") for attribute in ALL[name].split())
+    return f"<{name} {' '.join(f'{key}={quoteattr(value or key)}' for key, _, value in said)}>{children}</{name}>"
+
+
+CPE = "<cpe>cpe:/a:b</cpe><cpe>cpe:/o:c</cpe>"
+EVERYTHING = (
+    '<host starttime="1700000001" endtime="1700000002" timedout="false" comment="c">'
+    + full("status")
+    + '<address addr="10.0.0.1" addrtype="ipv4" vendor="v"/>'
+    + ports(f'<port protocol="tcp" portid="22">{full("service", CPE)}{full("state")}<owner name="root"/></port>')
+    + system(
+        full("portused"),
+        full("osclass", CPE),
+        full("osmatch", full("osclass", CPE)),
+        '<osfingerprint fingerprint="f"/>',
+    )
+    + "".join(map(full, ("uptime", "distance", "tcpsequence", "ipidsequence", "tcptssequence", "times", "smurf")))
+    + full("trace", full("hop") + '<error errorstr="e"/>')
+    + "</host>"
+)
 CASES = {
+    "everything": EVERYTHING,
     "nothing": "<host/>",
     "no attributes": host(attributes=""),
     "empty attributes": host('<distance value=""/><uptime seconds="" lastboot=""/>', 'starttime="" endtime=""'),

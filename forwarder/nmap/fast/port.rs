@@ -24,8 +24,8 @@ const SERVICE: Table = &[
     ("name", "name", Kind::Text),
     ("ostype", "os_type", Kind::Text),
     ("product", "product", Kind::Text),
-    ("proto", "rpc_protocol", Kind::Text),
     ("rpcnum", "rpc_number", Kind::Integer),
+    ("proto", "rpc_protocol", Kind::Text),
     ("tunnel", "tunnel", Kind::Text),
     ("version", "version", Kind::Text),
 ];
