@@ -46,7 +46,7 @@ FUZZ := .fuzz
 
 fuzz: $(VENV)/installed  ## fuzz the way from bytes to records; FUZZ_SECONDS=… for each target
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
-	for target in scan small hosts; do \
+	for target in scan small hosts alike; do \
 		mkdir -p $(FUZZ)/$$target && \
 		$(BIN)/python tests/fuzz/run.py $$target $(FUZZ)/$$target tests/fuzz/corpus/$$target -max_len=4000 -len_control=0 -timeout=60 \
 			-max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ)/$$target- -print_final_stats=1 || exit 1; \

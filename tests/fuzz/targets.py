@@ -16,8 +16,10 @@ from pathlib import Path
 import rfc8785
 
 from forwarder import intake, reading
+from forwarder.assets import _row
 from forwarder.config import Settings
 from forwarder.ecs import check
+from forwarder.ecs.hosts import HostMapper
 from forwarder.errors import InputError
 from forwarder.ledger import Input, Scan
 from forwarder.nmap import framing, salvage
@@ -77,6 +79,10 @@ class Forwarded:
 
     def records(self) -> list[dict]:
         return [json.loads(line) for line in self.lines]
+
+    def assets(self) -> list[tuple]:
+        rows = map(_row, self._assets.values())
+        return [(*row[:-2], json.loads(row[-2])) for row in rows]
 
     def ids(self, *, of_hosts: bool = False) -> list[str]:
         events = [record["event"] for record in self.records()]
@@ -171,4 +177,16 @@ def hosts(data: bytes) -> None:
         assert f"192.0.2.{n}" in found, f"host {n}"
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"scan": scan, "small": small, "hosts": hosts}
+def alike(data: bytes) -> None:
+    """The same records, and the same assets, from compiled code and from Python."""
+    compiled = forwarded(data)
+    made, HostMapper._made = HostMapper._made, lambda *_: None  # type: ignore[method-assign]
+    try:
+        python = forwarded(data)
+    finally:
+        HostMapper._made = made  # type: ignore[method-assign]
+    assert compiled.lines == python.lines
+    assert compiled.assets() == python.assets()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"scan": scan, "small": small, "hosts": hosts, "alike": alike}
