@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -91,6 +92,19 @@ def test_it_can_be_turned_off():
     environment = os.environ | {"NMAP_FORWARDER_PURE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "False None None\n"
+
+
+def test_threads_read_hosts_at_the_same_time():
+    hosts = [RICH.replace(b"FE80:0:0::1%eth0", b"fe80::1").replace(b"a &amp; b", b"x" * 100 * n) for n in range(4)]
+    expected = [fast.host(data) for data in hosts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            found = list(pool.map(lambda n: fast.host(hosts[n % 4]) == expected[n % 4], range(8000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(found)
 
 
 ODD = {

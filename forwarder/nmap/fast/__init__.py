@@ -23,9 +23,6 @@ COMPILED: Final = LIBRARY.exists() and not os.environ.get("NMAP_FORWARDER_PURE")
 Host = tuple[dict[str, Any], list[dict[str, Any]]]
 """A host, as `forwarder.nmap.host.host` returns it, and its ports, as `forwarder.nmap.port.port` returns them."""
 
-_JSON: Final = c_void_p()
-_TO_JSON: Final = byref(_JSON)
-
 
 def _load(name: str) -> Callable[..., int] | None:
     """Return a function of the library: an element and what more it takes in, the length of what it wrote out."""
@@ -44,8 +41,9 @@ def _call(function: Callable[..., int] | None, frame: bytes, *more: bytes | int)
     """Return what a function writes; nothing for what is odd."""
     if function is None or len(frame) > LARGE:
         return b""
-    length = function(frame, len(frame), _TO_JSON, *more)
-    return string_at(_JSON, length) if length else b""
+    json = c_void_p()  # of this call alone: other threads may read hosts, too
+    length = function(frame, len(frame), byref(json), *more)
+    return string_at(json, length) if length else b""
 
 
 _read_host, _read_port, _make_records = map(_load, ("read_host", "read_port", "make_records"))
