@@ -423,6 +423,7 @@ HOSTILE = {
     ),
     "names": lambda: host(name=many(f'<hostname name="{n}"/>' for n in count())),
     "reasons": lambda: host(ports(many(port("", n, f'state="closed" reason="{n}"') for n in range(1 << 16)))),
+    "names, and findings": lambda: host(ports(port(VULNERABLE)), name="".join(PTR % f"{n:0200}" for n in range(200))),
     "names, and ports": lambda: host(
         ports(many(port("", n) for n in range(5000))), name="".join(PTR % f"{n:0200}" for n in range(200))
     ),

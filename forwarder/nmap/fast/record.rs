@@ -49,6 +49,9 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Resul
     if host.asked {
         print(&mut asked, ports.recorded);
     }
+    if !asked.is_empty() && subject.facts.len() + subject.related.len() > SHORT {
+        return Err(Odd); // which each of thousands of findings would repeat, all in memory
+    }
     let mut groups = Out::new();
     ports.groups(&scan, &host, &mut groups)?;
     let said = said(&subject, &facts, &ports, &asked, &groups)?;
