@@ -91,16 +91,18 @@ pub fn text(out: &mut Out, text: &[u8]) {
         out.extend_from_slice(b"\",");
         return;
     }
-    for &byte in text {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b' '.. => out.push(byte),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(b"\\r"), // no other control character is let through
-        }
-    }
+    text.iter().for_each(|&byte| character(out, byte));
     out.extend_from_slice(b"\",");
+}
+
+fn character(out: &mut Out, byte: u8) {
+    match byte {
+        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        b' '.. => out.push(byte),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => out.extend_from_slice(b"\\r"), // no other control character is let through
+    }
 }
 
 /// Return text with its references replaced.
@@ -122,14 +124,8 @@ pub fn decoded(raw: Raw<'_>) -> Result<Cow<'_, [u8]>> {
 fn escaped(out: &mut Out, mut rest: &[u8]) -> Result<()> {
     while let Some(place) = rest.iter().position(|&byte| matches!(byte, b'&' | b'"' | b'\\' | b'\n' | b'\t')) {
         out.extend_from_slice(&rest[..place]);
-        let (character, length) = if rest[place] == b'&' { reference(&rest[place..])? } else { (rest[place], 1) };
-        match character {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', character]),
-            b' '.. => out.push(character),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(b"\\r"), // no other control character is let through
-        }
+        let (byte, length) = if rest[place] == b'&' { reference(&rest[place..])? } else { (rest[place], 1) };
+        character(out, byte);
         rest = &rest[place + length..];
     }
     out.extend_from_slice(rest);
