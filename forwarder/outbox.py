@@ -69,13 +69,7 @@ class RecordWriter:
 
     def add(self, line: bytes) -> bool:
         """Write one record, given as canonical JSON; tell whether the batch has to be cut before the next."""
-        length = len(line) + 1
-        self._waiting.append(line)
-        self._waiting_bytes += length
-        self._count += 1
-        self._bytes += length
-        if self._waiting_bytes >= CHUNK:
-            self._compress()
+        self._take([line], len(line) + 1)
         return self.full
 
     def add_all(self, lines: Sequence[bytes]) -> bool:
@@ -83,13 +77,17 @@ class RecordWriter:
         length = sum(map(len, lines)) + len(lines)
         if self._count + len(lines) >= MAX_RECORDS or self._bytes + length >= MAX_RAW_BYTES:
             return False
+        self._take(lines, length)
+        return True
+
+    def _take(self, lines: Sequence[bytes], length: int) -> None:
+        """Take records of so many bytes, their line feeds counted."""
         self._waiting += lines
         self._waiting_bytes += length
         self._count += len(lines)
         self._bytes += length
         if self._waiting_bytes >= CHUNK:
             self._compress()
-        return True
 
     def _compress(self) -> None:
         """Hash and compress what was gathered; to compress record by record would take twice the time."""
