@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -205,14 +206,23 @@ def test_a_process_of_the_same_number_that_started_at_another_time_is_another(bo
     assert box.one().identity == f"{ID}.start"
 
 
-def test_a_result_that_nmap_still_writes_is_waited_for(box):
+@contextmanager
+def written_to(path):
+    """Have another process hold a file open for writing."""
     holder = "import sys; f = open(sys.argv[1], 'a'); print(flush=True); input()"
-    box.put(ALICE, {f"{ID}.start.json": said(), f"{ID}.xml": b"<nmap"})
-    arguments = [sys.executable, "-c", holder, str(box.directory / f"{ID}.xml")]
+    arguments = [sys.executable, "-c", holder, str(path)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         writer.stdout.readline()
+        try:
+            yield
+        finally:
+            writer.communicate(b"\n")
+
+
+def test_a_result_that_nmap_still_writes_is_waited_for(box):
+    box.put(ALICE, {f"{ID}.start.json": said(), f"{ID}.xml": b"<nmap"})
+    with written_to(box.directory / f"{ID}.xml"):
         assert box.read() == []
-        writer.communicate(b"\n")
     assert box.one().xml
 
 
@@ -375,12 +385,8 @@ def test_what_nobody_finishes_is_given_time_and_then_refused(box, monkeypatch):
 def test_what_nobody_finishes_but_a_process_still_writes_to_stays(box, monkeypatch):
     monkeypatch.setattr(spool, "ABANDONED", -60.0)
     box.put(ALICE, {f"{ID}.xml": b"<nmaprun>"})
-    holder = "import sys; f = open(sys.argv[1], 'a'); print(flush=True); input()"
-    arguments = [sys.executable, "-c", holder, str(box.directory / f"{ID}.xml")]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
-        writer.stdout.readline()
+    with written_to(box.directory / f"{ID}.xml"):
         assert box.read() == []
-        writer.communicate(b"\n")
     assert box.one().xml
 
 
