@@ -29,6 +29,7 @@ from forwarder.nmap import fast, ranges
 from forwarder.nmap.framing import Frame, Framer
 from forwarder.nmap.reader import Host
 from forwarder.nmap.survey import Survey
+from forwarder.nse import registry
 from forwarder.seal.manifest import MAX_RECORD_BYTES
 
 FIXTURES = sorted((Path(__file__).parent.parent / "fixtures/nmap").iterdir())
@@ -631,3 +632,8 @@ def test_whatever_is_done_to_a_host_of_the_fixtures_it_gives_the_same_records(pa
 
 
 MARKUP = re.compile(rb'"[^"<]*"|[ <>=/]|[^ <>=/"]+')
+
+
+@given(st.from_regex(registry.LIKELY))
+def test_no_script_that_something_understands_is_taken_for_one_that_nothing_does(name):
+    assert any(part in name for part in registry.PARTS)
