@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from forwarder.nmap import fast
+
 CHUNK: Final = 1 << 20
 """Bytes read at a time."""
 SPLIT: Final = 3 << 19
@@ -127,7 +129,7 @@ class Framer:
     def __iter__(self) -> Iterator[Frame]:
         while self._seek(b"<"):
             if self._open and HOST.match(self._buffer, self._position):  # first, as hardly anything else comes
-                yield from self._host()
+                yield from self._hosts()
             elif self._starts(*OPAQUE):
                 self._pass_opaque()
             elif self._starts(*DOCUMENT_START) and self._open:
@@ -340,6 +342,18 @@ class Framer:
         return found.end() if found and found["own"] else 0
 
     # --- hosts --------------------------------------------------------------------------------------------
+
+    def _hosts(self) -> Iterator[Frame]:
+        """Yield the host at hand, and those behind it that compiled code finds to be plain."""
+        base, passed = self._base, self._position
+        places = fast.plain_hosts(self._buffer, passed, min(CHUNK, SPLIT))
+        if not places:
+            yield from self._host()
+        for start, end in zip(places[::2], places[1::2], strict=True):
+            if start > passed:
+                self._take(start - passed)
+            yield Frame("host", base + start, base + end, self._take(end - start))
+            passed = end
 
     def _host(self) -> Iterator[Frame]:
         """Yield the host at hand, whole or in parts."""

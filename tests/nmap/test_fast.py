@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwarder.nmap import fast
+from forwarder.nmap import fast, framing
 from forwarder.nmap.framing import Frame, Framer
 from forwarder.nmap.reader import Host
 
@@ -210,3 +210,43 @@ def test_whatever_the_values_are_they_are_read_alike_or_left(name, number, time,
     ).encode()
     with pytest.MonkeyPatch.context() as monkeypatch:
         same(data, monkeypatch)
+
+
+PIECES = (
+    b"<host>|<host |</host>|</host |</hostnames>|<hostnames>|<host|</host|<hosthint>|\n| |\x0b|x|<!--|-->|<![CDATA[|]]>|<?x"
+    b"|<nmaprun|</nmaprun|<nmapruns>|nmaprun|<port>|</port>|<h|<n|</|<"
+).split(b"|")
+
+
+def cut(data: bytes, sizes: dict[str, int]) -> list[Frame]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in sizes.items():
+            patch.setattr(framing, name, size)
+        return list(Framer(BytesIO(data)))
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=30), st.sampled_from([3, 20, 1 << 20]), st.sampled_from([9, 40, 3 << 19])
+)
+def test_hosts_are_cut_out_as_in_python(pieces, chunk, split):
+    data = b"<nmaprun>" + b"<host>a</host>\n<host>b</host> " + b"".join(pieces) + b"<host>c</host></nmaprun>"
+    compiled = cut(data, {"CHUNK": chunk, "SPLIT": split})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "plain_hosts", lambda *_: ())
+        assert cut(data, {"CHUNK": chunk, "SPLIT": split}) == compiled
+
+
+def test_plain_hosts_are_found_by_compiled_code():
+    """Which is all that it is for."""
+    hosts = [
+        b"<host>a</host>",
+        b"<host starttime='1'><hostnames></hostnames> \n</host>",
+        b"<host\n>" + b"b" * 99 + b"</host>",
+    ]
+    data = b" \r\n\t\f\v".join([*hosts, b"<host>c"])
+    places = list(fast.plain_hosts(b"<!-- -->" + data, 8, 1000))
+    assert [data[start - 8 : end - 8] for start, end in zip(places[::2], places[1::2], strict=True)] == hosts
+    assert not fast.plain_hosts(data, 1, 1000)
+    assert list(fast.plain_hosts(data, 0, 14)) == [0, 14]
+    assert not fast.plain_hosts(data, 0, 13)

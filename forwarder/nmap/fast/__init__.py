@@ -20,6 +20,12 @@ LIBRARY: Final = Path(__file__).with_name("reader.so")
 COMPILED: Final = LIBRARY.exists() and not os.environ.get("NMAP_FORWARDER_PURE")
 """Whether the library is used."""
 
+MORE: Final[dict[str, list[Any]]] = {
+    "make_records": [c_char_p, c_size_t, c_size_t],
+    "find_hosts": [c_size_t, c_size_t],
+}
+"""Function of the library → types of what it takes beside an element."""
+
 Host = tuple[dict[str, Any], list[dict[str, Any]]]
 """A host, as `forwarder.nmap.host.host` returns it, and its ports, as `forwarder.nmap.port.port` returns them."""
 
@@ -31,27 +37,33 @@ def _load(name: str) -> Callable[..., int] | None:
     function = CDLL(str(LIBRARY))[name]
     function.restype = c_size_t
     function.argtypes = [c_char_p, c_size_t, c_void_p]
-    if name == "make_records":
-        function.argtypes += [c_char_p, c_size_t, c_size_t]
+    function.argtypes += MORE.get(name, [])
     found: Callable[..., int] = function
     return found
 
 
-def _call(function: Callable[..., int] | None, frame: bytes, *more: bytes | int) -> bytes:
-    """Return what a function writes; nothing for what is odd."""
-    if function is None or len(frame) > LARGE:
+def _call(function: Callable[..., int] | None, data: bytes, *more: bytes | int) -> bytes:
+    """Return what a function writes."""
+    if function is None:
         return b""
-    json = c_void_p()  # of this call alone: other threads may read hosts, too
-    length = function(frame, len(frame), byref(json), *more)
-    return string_at(json, length) if length else b""
+    written = c_void_p()  # of this call alone: other threads may read hosts, too
+    length = function(data, len(data), byref(written), *more)
+    return string_at(written, length) if length else b""
 
 
-_read_host, _read_port, _make_records = map(_load, ("read_host", "read_port", "make_records"))
+def _read(function: Callable[..., int] | None, frame: bytes, *more: bytes | int) -> bytes:
+    """Return what is made of an element; nothing for an odd one."""
+    return _call(function, frame, *more) if len(frame) <= LARGE else b""
+
+
+_read_host, _read_port, _make_records, _find_hosts = map(
+    _load, ("read_host", "read_port", "make_records", "find_hosts")
+)
 
 
 def host(frame: bytes) -> Host | None:
     """Read a `host` element; None when it has to be read in Python."""
-    if data := _call(_read_host, frame):
+    if data := _read(_read_host, frame):
         found = orjson.loads(data)
         return found["head"], found["ports"]
     return None
@@ -59,7 +71,7 @@ def host(frame: bytes) -> Host | None:
 
 def port(frame: bytes) -> dict[str, Any] | None:
     """Read a `port` element as `forwarder.nmap.port.port` does; None when it has to be read in Python."""
-    data = _call(_read_port, frame)
+    data = _read(_read_port, frame)
     return orjson.loads(data) if data else None
 
 
@@ -71,4 +83,15 @@ def records(frame: bytes, scan: bytes, ordinal: int) -> bytes:
         scan: what the records of its scan have in common, as record.rs takes it.
         ordinal: the host's place in the scan.
     """
-    return _call(_make_records, frame, scan, len(scan), ordinal)
+    return _read(_make_records, frame, scan, len(scan), ordinal)
+
+
+def plain_hosts(data: bytes, start: int, longest: int) -> memoryview:
+    """Return where the `host` elements from `start` on begin and end, by turns, as long as they are plain (hosts.rs).
+
+    Args:
+        data: part of a scan.
+        start: where the first begins.
+        longest: bytes of one.
+    """
+    return memoryview(_call(_find_hosts, data, start, longest)).cast("I")

@@ -8,6 +8,7 @@
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 
 mod host;
+mod hosts;
 mod json;
 mod port;
 mod ports;
@@ -70,6 +71,27 @@ pub unsafe extern "C" fn make_records(
     let data = unsafe { std::slice::from_raw_parts(data, length) };
     let scan = unsafe { std::slice::from_raw_parts(scan, scan_length) };
     unsafe { give(|out| record::records(data, scan, ordinal, out), json) }
+}
+
+/// Find plain hosts from `start` on, as hosts.rs says.
+///
+/// # Safety
+/// As above.
+#[allow(unsafe_code)]
+#[no_mangle]
+pub unsafe extern "C" fn find_hosts(
+    data: *const u8,
+    length: usize,
+    places: *mut *const u8,
+    start: usize,
+    longest: usize,
+) -> usize {
+    let data = unsafe { std::slice::from_raw_parts(data, length) };
+    let find = |out: &mut json::Out| {
+        hosts::find(data, start, longest, out);
+        Ok(())
+    };
+    unsafe { give(find, places) }
 }
 
 #[allow(unsafe_code)]
