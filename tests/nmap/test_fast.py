@@ -225,16 +225,38 @@ def cut(data: bytes, sizes: dict[str, int]) -> list[Frame]:
         return list(Framer(BytesIO(data)))
 
 
+def cut_alike(data: bytes, sizes: dict[str, int]) -> None:
+    compiled = cut(data, sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast, "plain_hosts", lambda *_: ())
+        assert cut(data, sizes) == compiled
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.sampled_from(PIECES), max_size=30), st.sampled_from([3, 20, 1 << 20]), st.sampled_from([9, 40, 3 << 19])
 )
 def test_hosts_are_cut_out_as_in_python(pieces, chunk, split):
-    data = b"<nmaprun>" + b"<host>a</host>\n<host>b</host> " + b"".join(pieces) + b"<host>c</host></nmaprun>"
-    compiled = cut(data, {"CHUNK": chunk, "SPLIT": split})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "plain_hosts", lambda *_: ())
-        assert cut(data, {"CHUNK": chunk, "SPLIT": split}) == compiled
+    data = b"<nmaprun><host>a</host>\n<host>b</host> " + b"".join(pieces) + b"<host>c</host></nmaprun>"
+    cut_alike(data, {"CHUNK": chunk, "SPLIT": split})
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [
+        b"<!-- </host> -->",
+        b"<![CDATA[</host>]]>",
+        b"<?xml </host>",
+        b"<nmaprun>",
+        b"</nmaprun>",
+        b"</host >",
+        b"<host>",
+    ],
+)
+def test_what_could_hide_the_end_of_a_host_is_left_to_python(hiding):
+    data = b"<host>a" + hiding + b"b</host><host>c</host>"
+    assert not fast.plain_hosts(data, 0, 1000)
+    cut_alike(b"<nmaprun>" + data + b"</nmaprun>", {})
 
 
 def test_plain_hosts_are_found_by_compiled_code():
