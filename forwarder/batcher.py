@@ -78,9 +78,9 @@ class Batcher:
             self._evidence |= {raw_sha256: self._reference(source) for raw_sha256, source in new.items()}
         return (self._writer or self._begin()).add(line)
 
-    def add_all(self, source: Input, lines: Sequence[bytes]) -> bool:
+    def add_all(self, source: Input, data: bytes, count: int) -> bool:
         """Add more records of an input that the batch has some of, if there is room for all; tell whether there was."""
-        return self._writer is not None and source.raw_sha256 in self._evidence and self._writer.add_all(lines)
+        return self._writer is not None and source.raw_sha256 in self._evidence and self._writer.add_all(data, count)
 
     def _tell(self, writer: outbox.RecordWriter) -> None:
         """Begin a batch with what is to be told of the anchors of those before; it is never made for that alone."""

@@ -69,33 +69,37 @@ class RecordWriter:
 
     def add(self, line: bytes) -> bool:
         """Write one record, given as canonical JSON; tell whether the batch has to be cut before the next."""
-        self._take([line], len(line) + 1)
+        self._take(line + b"\n", 1)
         return self.full
 
-    def add_all(self, lines: Sequence[bytes]) -> bool:
-        """Write records, if the batch has room for all and need not be cut then; tell whether it had."""
-        length = sum(map(len, lines)) + len(lines)
-        if self._count + len(lines) >= MAX_RECORDS or self._bytes + length >= MAX_RAW_BYTES:
+    def add_all(self, data: bytes, count: int) -> bool:
+        """Write records, if the batch has room for all and need not be cut then; tell whether it had.
+
+        Args:
+            data: each as canonical JSON with a line feed.
+            count: how many they are.
+        """
+        if self._count + count >= MAX_RECORDS or self._bytes + len(data) >= MAX_RAW_BYTES:
             return False
-        self._take(lines, length)
+        self._take(data, count)
         return True
 
-    def _take(self, lines: Sequence[bytes], length: int) -> None:
-        """Take records of so many bytes, their line feeds counted."""
-        self._waiting += lines
-        self._waiting_bytes += length
-        self._count += len(lines)
-        self._bytes += length
+    def _take(self, data: bytes, count: int) -> None:
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._count += count
+        self._bytes += len(data)
         if self._waiting_bytes >= CHUNK:
             self._compress()
 
     def _compress(self) -> None:
         """Hash and compress what was gathered; to compress record by record would take twice the time."""
         if self._waiting:
-            self._leaves += merkle.leaf_hashes(self._waiting)
-            times = {line[TIMESTAMP] for line in self._waiting}
+            data = b"".join(self._waiting)
+            lines = data.split(b"\n")[:-1]
+            self._leaves += merkle.leaf_hashes(lines)
+            times = {line[TIMESTAMP] for line in lines}
             self._earliest, self._latest = min(self._earliest, *times), max(self._latest, *times)
-            data = b"\n".join((*self._waiting, b""))
             self._raw.update(data)
             self._raw_bytes += len(data)
             self._write(self._compressor.compress(data))

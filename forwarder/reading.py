@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from forwarder.ecs import changes, scans
 from forwarder.ecs.context import Attributed, Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
+from forwarder.ecs.usual import Lines
 from forwarder.errors import InputError
 from forwarder.history import Asset, Change, gone
 from forwarder.intake import Utf8
@@ -100,8 +101,9 @@ class Sink:
     """Gives who made a scan, as its records are to say it."""
     claim: Callable[[Subject, str, bytes], object] = lambda *_: None
     """Takes a scan whose record was added: its event.id and line."""
-    add_all: Callable[[Sequence[bytes]], bool] = lambda _: False
-    """Takes all records of a host at once, where the batch need not be cut between them; tells whether it did."""
+    add_all: Callable[[bytes, int], bool] = lambda *_: False
+    """Takes all records of a host at once, as usual.Lines has them, where the batch need not be cut between them; tells
+    whether it did."""
 
 
 def options(settings: Settings) -> Options:
@@ -248,13 +250,13 @@ def _add(lines: Iterable[bytes], skip: int, sink: Sink, progress: Callable[[int]
     """Hand over a host's records but the first that were sealed before; return how many.
 
     Args:
-        lines: the records; those of a list go over at once if no batch ends between them.
+        lines: the records; those that are together go over so if no batch ends between them.
         skip: how many were sealed before.
         sink: where they go.
         progress: takes how many records of the host come before those of another batch.
     """
-    if isinstance(lines, list) and not skip and sink.add_all(lines):
-        return len(lines)
+    if isinstance(lines, Lines) and not skip and sink.add_all(lines.data, lines.count):
+        return lines.count
     add, full, count = sink.add, sink.is_full(), 0
     for count, line in enumerate(lines, 1):
         if count <= skip:

@@ -13,7 +13,7 @@ from forwarder.ecs.identity import EventId
 from forwarder.ecs.ports import UNREMARKABLE, PortTally, Scanned
 from forwarder.ecs.subject import Subject, label
 from forwarder.ecs.tally import Tally
-from forwarder.ecs.usual import HOLE, ID, Found, Usual, template
+from forwarder.ecs.usual import HOLE, ID, Found, Lines, Usual, template
 from forwarder.ecs.vulnerabilities import Findings
 from forwarder.history import NO_PORTS, Asset, Change, Seen, Sight, see
 from forwarder.nmap.reader import Host
@@ -88,14 +88,14 @@ class HostMapper:
         )
 
     def records(self, host: Host) -> Iterable[bytes]:
-        """Return a host's records as canonical JSON; a list of those of a usual host.
+        """Return a host's records as canonical JSON; those of a usual host together.
 
         First the ports in nmap's order, then those that are open no more, then the host, then what changed. What
         scripts found on a port or the host follows its record.
         """
         return self._made(host) or self._mapped(host)
 
-    def _made(self, host: Host) -> list[bytes] | None:
+    def _made(self, host: Host) -> Lines | None:
         """Return the records of a usual host of which nothing changed, None for another."""
         found = self._usual.records(host)
         if found is None:
@@ -117,17 +117,17 @@ class HostMapper:
         )
         return lines
 
-    def _finish(self, found: Found, ordinal: int, sight: Sight | None) -> list[bytes]:
+    def _finish(self, found: Found, ordinal: int, sight: Sight | None) -> Lines:
         """Return records with what scripts found in them, and the records of their findings."""
-        lines, done, findings = [], 0, None
+        made, lines, done, findings = list(found.lines), [], 0, None
         for place in found.said["asked"]:
-            lines += found.lines[done:place]
+            lines += made[done:place]
             done = place + 1
-            if whole := usual.finished(found.lines[place]):
+            if whole := usual.finished(made[place]):
                 lines.append(whole)
                 continue
             findings = findings or Findings(self._context, ordinal, label(found.said["facts"]))
-            record = loads(found.lines[place].replace(usual.MARK, b""))
+            record = loads(made[place].replace(usual.MARK, b""))
             port = record["nmap"].get("port")
             key = f"{port['protocol']}/{port['number']}" if port else ""
             # Of a port without a service no certificate is kept; see changes.seen.
@@ -135,7 +135,8 @@ class HostMapper:
                 ports = sight.asset.ports if key in sight.asset.ports else sight.others
                 ports[key] = ports[key]._replace(certificate=certificate)
             lines += self._lines(record, findings, key)
-        return lines + found.lines[done:]
+        lines += made[done:]
+        return Lines(b"\n".join((*lines, b"")), len(lines))
 
     def _mapped(self, host: Host) -> Iterator[bytes]:
         """Yield the records of any host."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sized
+import re
+from collections.abc import Collection, Iterator, Sized
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from orjson import Fragment, loads
@@ -10,7 +12,7 @@ from orjson import Fragment, loads
 from forwarder.ecs import scripts
 from forwarder.ecs.context import Context
 from forwarder.ecs.identity import event_prefix, host_prefix
-from forwarder.nmap import fast
+from forwarder.nmap import fast, values
 from forwarder.nmap.reader import Host
 from forwarder.nse import registry
 from forwarder.seal.canonical import encode
@@ -23,12 +25,25 @@ ID: Final = Fragment(b'"\0"')
 WITHIN: Final = frozenset(scripts.PORT)
 OPTIONAL: Final = ("end", "script", "service", "start")
 """Members whose hole stands for their name, too: not all records have them."""
-TARGET: Final = b"\2"
-"""Stands in a template, and in records as they are made, for `nmap.target`, which compiled code does not know."""
+ADDRESS = re.compile(rb' addr="([^"]{1,64})" addrtype="ipv[46]"')
+"""An address as nmap and masscan write it."""
 LONGEST: Final = MAX_RECORD_BYTES // 2
 """Bytes of a usual record; with what is read from its scripts, which is less than they say, it need not be cut."""
 MARK: Final = b"\3"
 """Stands in a port's record, where `asked` names it, for what its scripts may add; see record.rs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Records of one host."""
+
+    data: bytes
+    """Each as canonical JSON with a line feed."""
+    count: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield them without it."""
+        return iter(self.data.split(b"\n")[:-1])
 
 
 class Found(NamedTuple):
@@ -43,8 +58,8 @@ class Found(NamedTuple):
     """Open ports, as Asset.packed."""
     target: dict[str, Any]
     """`nmap.target`."""
-    lines: list[bytes]
-    """The records as canonical JSON; the host's is the last."""
+    lines: Lines
+    """The records; the host's is the last."""
 
 
 class Usual:
@@ -88,13 +103,21 @@ class Usual:
 
     def records(self, host: Host) -> Found | None:
         """Return the records of a host; None for one that is not usual."""
-        made = fast.records(host.data, self._scan, host.ordinal) if host.data else b""
+        address = ADDRESS.search(host.data)  # the first, which nearly always is the one that the host is known by
+        if not address:
+            return None
+        try:
+            ip = values.address(address[1].decode())
+            target = self._context.target(ip)
+        except ValueError:  # it is none
+            return None
+        made = fast.records(host.data, self._scan, host.ordinal, encode(target))
         if not made:
             return None
-        said = loads(made[made.rindex(b"\n") :])
-        target = self._context.target(said["facts"]["ip"][0])
-        *lines, seen, _ = made.replace(TARGET, encode(target)).split(b"\n")
-        if len(made) > LONGEST and max(map(len, lines)) > LONGEST:
+        records, seen, last = made.rsplit(b"\n", 2)
+        said = loads(last)
+        lines = Lines(records + b"\n", records.count(b"\n") + 1)
+        if said["facts"]["ip"][0] != ip or (len(records) > LONGEST and max(map(len, lines)) > LONGEST):
             return None
         return Found(said, seen, target, lines)
 
@@ -108,7 +131,7 @@ def template(record: dict[str, Any], nmap: dict[str, Any], context: Context) -> 
         context: the scan.
     """
     common = {"@timestamp": HOLE, "host": HOLE, "message": HOLE, "related": HOLE}
-    within = {"scan": context.scan, "script": HOLE, "target": Fragment(TARGET), "time": {"source": HOLE}}
+    within = {"scan": context.scan, "script": HOLE, "target": HOLE, "time": {"source": HOLE}}
     return record | common | {"nmap": nmap | within}
 
 

@@ -21,7 +21,7 @@ COMPILED: Final = LIBRARY.exists() and not os.environ.get("NMAP_FORWARDER_PURE")
 """Whether the library is used."""
 
 MORE: Final[dict[str, list[Any]]] = {
-    "make_records": [c_char_p, c_size_t, c_size_t],
+    "make_records": [c_char_p, c_size_t, c_size_t, c_char_p, c_size_t],
     "find_hosts": [c_size_t, c_size_t],
 }
 """Function of the library → types of what it takes beside an element."""
@@ -75,15 +75,16 @@ def port(frame: bytes) -> dict[str, Any] | None:
     return orjson.loads(data) if data else None
 
 
-def records(frame: bytes, scan: bytes, ordinal: int) -> bytes:
+def records(frame: bytes, scan: bytes, ordinal: int, target: bytes) -> bytes:
     """Return the records of a `host` element in lines, as record.rs writes them; nothing for an odd one.
 
     Args:
         frame: the element.
         scan: what the records of its scan have in common, as record.rs takes it.
         ordinal: the host's place in the scan.
+        target: `nmap.target` as canonical JSON.
     """
-    return _read(_make_records, frame, scan, len(scan), ordinal)
+    return _read(_make_records, frame, scan, len(scan), ordinal, target, len(target))
 
 
 def plain_hosts(data: bytes, start: int, longest: int) -> memoryview:

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn read_port(data: *const u8, length: usize, json: *mut *c
 /// Make the records of one `host` element, as `read_host` does; to lines of JSON, as record.rs says.
 ///
 /// # Safety
-/// As above; `scan` must be readable for its length.
+/// As above; `scan` and `target` must be readable for their lengths.
 #[allow(unsafe_code)]
 #[no_mangle]
 pub unsafe extern "C" fn make_records(
@@ -67,10 +67,13 @@ pub unsafe extern "C" fn make_records(
     scan: *const u8,
     scan_length: usize,
     ordinal: usize,
+    target: *const u8,
+    target_length: usize,
 ) -> usize {
     let data = unsafe { std::slice::from_raw_parts(data, length) };
     let scan = unsafe { std::slice::from_raw_parts(scan, scan_length) };
-    unsafe { give(|out| record::records(data, scan, ordinal, out), json) }
+    let target = unsafe { std::slice::from_raw_parts(target, target_length) };
+    unsafe { give(|out| record::records(data, scan, ordinal, target, out), json) }
 }
 
 /// Find plain hosts from `start` on, as hosts.rs says.

@@ -1,7 +1,7 @@
 //! Host and port records as canonical JSON: what forwarder/ecs/hosts.py makes of the same host, or nothing.
 //!
 //! What a record holds beside the host's own facts comes from there, as a template: the record with a hole (a NUL) for
-//! each of these, in the order that canonical JSON has them in.
+//! each of these, in the order that canonical JSON has them in. What it says of the address (`nmap.target`) is given, too.
 
 use crate::host::{member, parse, Class, Host, Match};
 use crate::json::{close, decoded, key, list, object, print, put, text, Members, Out};
@@ -22,8 +22,8 @@ const MARK: &[u8] = &[3];
 
 /// Write a host's records, ports first, then its open ports as what is known of it, then what comparing and counting
 /// it takes; each as a line of JSON.
-pub fn records(data: &[u8], scan: &[u8], ordinal: usize, out: &mut Out) -> Result<()> {
-    let mut scan = Scan::new(scan)?;
+pub fn records(data: &[u8], scan: &[u8], ordinal: usize, target: &[u8], out: &mut Out) -> Result<()> {
+    let mut scan = Scan::new(scan, target)?;
     let mut host = parse(data, Scripts::new(std::mem::take(&mut scan.understood)))?;
     let mut facts = std::mem::take(&mut host.facts);
     let ordinal = ordinal.to_string();
@@ -111,7 +111,7 @@ fn port_record(
     #[rustfmt::skip]
     let [
         start, after_time, after_destination, after_id, after_host, after_message, after_network, after_ordinal,
-        after_port, after_script, after_source, after_related, end,
+        after_port, after_script, after_target, after_source, after_related, end,
     ] = scan.port;
     let service = &port.service;
     let is_ip = port.protocol.bytes == b"ip";
@@ -155,7 +155,7 @@ fn port_record(
         put(out, b",\"script\":", &[mark, &arena[port.script.clone()], mark]);
     }
     let (close_time, after_source) = after_source.split_at(1);
-    put(out, after_script, &[b"\"", subject.source, b"\"", close_time, mark, after_source]);
+    put(out, after_script, &[scan.target, after_target, b"\"", subject.source, b"\"", close_time, mark, after_source]);
     put(out, &subject.related, &[after_related]);
     if !kind.is_empty() {
         out.extend_from_slice(b",\"service\":{\"type\":");
@@ -206,7 +206,7 @@ fn host_record(
     #[rustfmt::skip]
     let [
         start, after_time, after_end, after_id, after_start, after_host, after_message, after_body, after_script,
-        after_source, end,
+        after_target, after_source, end,
     ] = scan.host;
     out.extend_from_slice(start);
     out.extend_from_slice(&subject.time);
@@ -255,7 +255,8 @@ fn host_record(
     if !host.script.is_empty() {
         put(out, b",\"script\":", &[&host.script]);
     }
-    put(out, after_script, &[b"\"", subject.source, b"\"", after_source, &subject.related, end]);
+    put(out, after_script, &[scan.target, after_target, b"\"", subject.source, b"\"", after_source]);
+    put(out, &subject.related, &[end]);
     Ok(())
 }
 

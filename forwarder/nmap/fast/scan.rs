@@ -24,14 +24,16 @@ pub struct Scan<'a> {
     /// Protocol and ports of the only list that was scanned.
     pub only: (&'a [u8], &'a [u8]),
     /// What is between the holes of templates.
-    pub port: [&'a [u8]; 13],
-    pub host: [&'a [u8]; 11],
+    pub port: [&'a [u8]; 14],
+    pub host: [&'a [u8]; 12],
     pub understood: Understood<'a>,
+    /// `nmap.target` of the host at hand.
+    pub target: &'a [u8],
 }
 
 impl<'a> Scan<'a> {
     /// Read six lists of parts; before each list is its length, before each part its own, in four bytes each.
-    pub fn new(mut data: &'a [u8]) -> Result<Self> {
+    pub fn new(mut data: &'a [u8], target: &'a [u8]) -> Result<Self> {
         let mut lists: [Vec<&[u8]>; 6] = Default::default();
         for list in &mut lists {
             for _ in 0..length(&mut data)? {
@@ -59,6 +61,7 @@ impl<'a> Scan<'a> {
             port: port.try_into().map_err(|_| Odd)?,
             host: host.try_into().map_err(|_| Odd)?,
             understood: Understood { titles, names, parts },
+            target,
         })
     }
 
