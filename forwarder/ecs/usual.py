@@ -98,7 +98,8 @@ class Usual:
             encode(scanned) if scanned else b"",
             *only,
         )
-        lists = facts, _pieces(port), _pieces(host), registry.TITLES, registry.READERS, registry.PARTS
+        names = registry.TITLES, registry.HOST_KEYS, registry.READERS, registry.PARTS
+        lists = facts, _pieces(port), _pieces(host), *names
         self._scan = b"".join(map(_list, lists))
 
     def records(self, host: Host) -> Found | None:

@@ -312,7 +312,7 @@ fn host_scripts<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, host: &mut Host<'a>) 
         _ => Err(Odd),
     })?;
     host.scripts.write(&mut host.script);
-    host.asked = host.scripts.asked || host.scripts.title.is_some();
+    host.asked = host.scripts.asked || host.scripts.title.is_some() || host.scripts.host_keys.is_some();
     Ok(())
 }
 

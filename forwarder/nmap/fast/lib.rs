@@ -7,9 +7,12 @@
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 
+mod base64;
 mod host;
+mod hostkey;
 mod hosts;
 mod json;
+mod md5;
 mod port;
 mod ports;
 mod ranges;

@@ -1,7 +1,7 @@
 //! `port` elements, as forwarder/nmap/port.py reads them.
 
 use crate::json::{self, close, key, object, string, Out};
-use crate::script::Scripts;
+use crate::script::{Rows, Scripts};
 use crate::values::{digits, slots, value, write, Kind, Table, MOST};
 use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
 use std::ops::Range;
@@ -46,6 +46,8 @@ pub struct Port<'a> {
     pub asked: bool,
     /// Title of its page, and where that redirects to.
     pub title: Option<[Raw<'a>; 2]>,
+    /// What tells the keys of its SSH server.
+    pub host_keys: Option<Rows<'a>>,
 }
 
 /// What a record says of a service outside of nmap's own words.
@@ -182,6 +184,7 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, arena: &mut Out, scripts:
         script,
         asked: scripts.asked,
         title: scripts.title,
+        host_keys: scripts.host_keys,
     })
 }
 

@@ -8,7 +8,7 @@ use crate::json::{close, decoded, key, list, object, print, put, text, Members, 
 use crate::port::Port;
 use crate::ports::{name, Ports, PROTOCOLS, UNREMARKABLE};
 use crate::scan::Scan;
-use crate::script::{page, Scripts};
+use crate::script::{found, Scripts};
 use crate::subject::{subject, Subject};
 use crate::values::digits;
 use crate::xml::{Odd, Raw, Result, NOTHING};
@@ -33,13 +33,13 @@ pub fn records(data: &[u8], scan: &[u8], ordinal: usize, target: &[u8], out: &mu
     for port in &host.ports {
         ports.add(port)?;
         if scan.all_ports || !UNREMARKABLE.contains(&port.state.bytes) || !port.script.is_empty() {
-            let page = page(port)?;
-            if page.is_none() {
+            let found = found(port)?;
+            if found.is_none() {
                 print(&mut asked, ports.recorded);
                 asked.push(b',');
             }
             ports.see(&scan, &subject, port)?;
-            port_record(&scan, &subject, &host.arena, port, page, out)?;
+            port_record(&scan, &subject, &host.arena, port, found, out)?;
             out.push(b'\n');
             if out.len() > MOST {
                 return Err(Odd);
@@ -99,13 +99,13 @@ fn said(subject: &Subject, facts: &Members, ports: &Ports, asked: &[u8], groups:
     Ok(said)
 }
 
-/// Write the record of a port; `page` is what goes under its `nmap.http`, None where Python finishes the record.
+/// Write the record of a port; `found` are its `nmap.http` and `nmap.ssh`, None where Python finishes the record.
 fn port_record(
     scan: &Scan,
     subject: &Subject,
     arena: &[u8],
     port: &Port,
-    page: Option<Out>,
+    found: Option<[Out; 2]>,
     out: &mut Out,
 ) -> Result<()> {
     #[rustfmt::skip]
@@ -145,14 +145,15 @@ fn port_record(
     if !is_ip {
         put(out, b"\"transport\":\"", &[port.protocol.bytes, b"\","]);
     }
-    let mark: &[u8] = if page.is_none() { MARK } else { b"" };
+    let mark: &[u8] = if found.is_none() { MARK } else { b"" };
     let (close_host, after_ordinal) = after_ordinal.split_at(1);
     put(out, b"\"type\":\"", &[subject.version, b"\"}", after_network, subject.ordinal, close_host, mark]);
-    out.extend_from_slice(&page.unwrap_or_default());
+    let [http, ssh] = found.unwrap_or_default();
+    out.extend_from_slice(&http);
     out.extend_from_slice(after_ordinal);
     put(out, &arena[port.json.clone()], &[after_port]);
     if !port.script.is_empty() {
-        put(out, b",\"script\":", &[mark, &arena[port.script.clone()], mark]);
+        put(out, b",\"script\":", &[mark, &arena[port.script.clone()], &ssh, mark]);
     }
     let (close_time, after_source) = after_source.split_at(1);
     put(out, after_script, &[scan.target, after_target, b"\"", subject.source, b"\"", close_time, mark, after_source]);

@@ -1,6 +1,7 @@
 //! `script` elements, as forwarder/nmap/script.py reads them, and the title of a page, as forwarder/nse/http.py reads it;
-//! what other scripts say is told in Python.
+//! hostkey.rs has the keys of SSH servers, and what other scripts say is told in Python.
 
+use crate::hostkey::ssh;
 use crate::json::{self, close, decoded, key, list, object, string, text, Out};
 use crate::port::Port;
 use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
@@ -13,10 +14,15 @@ const LONGEST: usize = 1000;
 pub struct Understood<'a> {
     /// Those that tell the title of a page.
     pub titles: Vec<&'a [u8]>,
+    /// Those that tell the keys of an SSH server.
+    pub host_keys: Vec<&'a [u8]>,
     /// Others, and parts of the names of others.
     pub names: Vec<&'a [u8]>,
     pub parts: Vec<&'a [u8]>,
 }
+
+/// What is in an element, not read yet, and its start tag.
+pub type Rows<'a> = (&'a [u8], Tag<'a>);
 
 /// Script results, as they come.
 #[derive(Default)]
@@ -29,6 +35,8 @@ pub struct Scripts<'a> {
     pub asked: bool,
     /// What the only one that tells of a page says: title, and where it redirects to.
     pub title: Option<[Raw<'a>; 2]>,
+    /// What the only one that tells of host keys says.
+    pub host_keys: Option<Rows<'a>>,
 }
 
 impl<'a> Scripts<'a> {
@@ -43,6 +51,7 @@ impl<'a> Scripts<'a> {
         self.results.clear();
         self.asked = false;
         self.title = None;
+        self.host_keys = None;
     }
 
     /// Read a script; its start tag was read.
@@ -54,6 +63,7 @@ impl<'a> Scripts<'a> {
         let start = out.len();
         out.extend_from_slice(b"{\"id\":");
         string(out, id)?;
+        let rows = (cursor.rest(), tag);
         let (empty, mut page, mut plain) = (out.len(), [None; 2], true);
         json::children(cursor, tag, out, "table", |cursor, child, out| {
             if let Some((name, value)) = row(cursor, child, out, 1)? {
@@ -75,6 +85,9 @@ impl<'a> Scripts<'a> {
         if self.understood.titles.contains(&id.bytes) {
             self.asked |= !told || !plain || self.title.is_some();
             self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
+        } else if self.understood.host_keys.contains(&id.bytes) {
+            self.asked |= !told || self.host_keys.is_some();
+            self.host_keys = Some(rows);
         } else {
             self.asked |= self.is_understood(id);
         }
@@ -102,7 +115,12 @@ impl<'a> Scripts<'a> {
 }
 
 /// Write a row of a table; return key and value of one that is no table.
-fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -> Result<Option<(Raw<'a>, Raw<'a>)>> {
+pub fn row<'a>(
+    cursor: &mut Cursor<'a>,
+    tag: Tag<'a>,
+    out: &mut Out,
+    depth: usize,
+) -> Result<Option<(Raw<'a>, Raw<'a>)>> {
     let mut name = NOTHING;
     let mut said = None;
     object(out, |out| {
@@ -135,13 +153,19 @@ fn row<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, out: &mut Out, depth: usize) -
     Ok(said)
 }
 
-/// Return the member `http` of a port, made from the title of its page, empty when there is none; None where that, or
-/// what another script says, is left to Python.
-pub fn page(port: &Port) -> Result<Option<Out>> {
-    let mut found = Out::new();
+/// Return the members `http` and `ssh` of a port, each empty when there is nothing; None where one of them, or what
+/// another script says, is left to Python.
+pub fn found(port: &Port) -> Result<Option<[Out; 2]>> {
     if port.asked {
         return Ok(None);
     }
+    let keys = port.host_keys.map_or(Ok(Some(Out::new())), ssh)?;
+    Ok(page(port)?.zip(keys).map(|(page, keys)| [page, keys]))
+}
+
+/// Return the member `http`, made from the title of a page.
+fn page(port: &Port) -> Result<Option<Out>> {
+    let mut found = Out::new();
     if let Some([title, redirect]) = port.title {
         let (title, redirect) = (decoded(title)?, decoded(redirect)?);
         if [&title, &redirect].iter().any(|text| text.windows(2).any(|two| two == b"\\x")) {
@@ -162,7 +186,7 @@ pub fn page(port: &Port) -> Result<Option<Out>> {
 }
 
 /// Return a value as `clean` in forwarder/nse/results.py does.
-fn clean(text: &[u8]) -> Out {
+pub fn clean(text: &[u8]) -> Out {
     let text = &text[..text.len().min(2 * LONGEST)];
     let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let mut found = words.collect::<Vec<_>>().join(&b' ');

@@ -42,16 +42,25 @@ impl Sha256 {
     }
 
     /// Return the digest in hexadecimal.
-    pub fn hex(mut self) -> [u8; 64] {
+    pub fn hex(self) -> [u8; 64] {
+        let mut found = [0; 64];
+        for (place, byte) in self.digest().iter().enumerate() {
+            found[2 * place] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            found[2 * place + 1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        }
+        found
+    }
+
+    /// Return the digest.
+    pub fn digest(mut self) -> [u8; 32] {
         const ZEROS: [u8; 64] = [0; 64];
         let bits = (self.length as u64) * 8;
         self.update(&[0x80]);
         self.update(&ZEROS[..(120 - self.length % 64) % 64]);
         self.update(&bits.to_be_bytes());
-        let mut found = [0; 64];
-        for (place, byte) in self.state.iter().flat_map(|word| word.to_be_bytes()).enumerate() {
-            found[2 * place] = b"0123456789abcdef"[usize::from(byte >> 4)];
-            found[2 * place + 1] = b"0123456789abcdef"[usize::from(byte & 15)];
+        let mut found = [0; 32];
+        for (bytes, word) in found.chunks_exact_mut(4).zip(self.state) {
+            bytes.copy_from_slice(&word.to_be_bytes());
         }
         found
     }

@@ -201,6 +201,11 @@ impl<'a> Cursor<'a> {
         self.pass(b">")
     }
 
+    /// Return what was not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        &self.data[self.at..]
+    }
+
     /// Tell whether nothing but white space is left.
     pub fn ended(&mut self) -> bool {
         self.pass_space();
