@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from hashlib import md5, sha256
 from io import BytesIO
 from itertools import count, product
 from pathlib import Path
 from time import process_time
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -160,6 +161,20 @@ def title(text: str, redirect: str = "", name: str = "http-title") -> str:
     return script(name, table + (f'<elem key="redirect_url">{redirect}</elem>' if redirect else ""), text)
 
 
+def table(*said: tuple[str, object]) -> str:
+    """A table of values."""
+    return f"<table>{''.join(f'<elem key={quoteattr(key)}>{escape(str(value))}</elem>' for key, value in said)}</table>"
+
+
+def host_keys(*tables: str, output: str = "x") -> str:
+    return script("ssh-hostkey", "".join(tables), output)
+
+
+def blob(kind: bytes = b"ssh-rsa", rest: bytes = b"x" * 32) -> str:
+    """A key of the second protocol, in base64."""
+    return b64encode(len(kind).to_bytes(4, "big") + kind + rest).decode()
+
+
 def system(*matches: str) -> str:
     return f"<os>{''.join(matches)}</os>"
 
@@ -188,6 +203,10 @@ VULNERABLE = script(
 )
 SERVICE = '<service name="http" product="A" version="1" method="probed"/>'
 PTR = '<hostname name="%s" type="PTR"/>'
+ED25519 = blob(b"ssh-ed25519", b"\0\0\0\x20" + bytes(range(32)))
+"""The kinds of keys are those that servers have; none is a secret."""
+RSA = blob(b"ssh-rsa", b"\0\0\0\x03\x01\0\x01\0\0\1\1\0" + bytes(range(256)))
+HASH = "0123456789abcdef" * 2
 ALL = {
     "service": "name product version extrainfo tunnel method hostname ostype devicetype proto servicefp=SF "
     "conf=3 rpcnum=100000 lowver=2 highver=4",
@@ -231,6 +250,74 @@ EVERYTHING = (
     + full("trace", full("hop") + '<error errorstr="e"/>')
     + "</host>"
 )
+HOST_KEYS = {
+    "as nmap 7 writes them": host_keys(
+        table(("type", "ssh-rsa"), ("bits", 2048), ("key", RSA), ("fingerprint", HASH)),
+        table(("fingerprint", HASH), ("key", ED25519), ("bits", 256), ("type", "ssh-ed25519")),
+    ),
+    "with a title": title("a", "/b") + host_keys(table(("key", ED25519))) + script("x"),
+    "without a type": host_keys(table(("key", RSA))),
+    "an empty type": host_keys(table(("type", ""), ("key", RSA))),
+    "another type": host_keys(table(("type", " a  b "), ("key", RSA))),
+    "a long type": host_keys(table(("type", "ab " * 700), ("key", RSA))),
+    "text before the key": host_keys(table(("key", f"ssh-ed25519 {ED25519}")), table(("key", f"a b  {RSA}"))),
+    "text behind the key": host_keys(table(("key", f"{ED25519} me"), ("fingerprint", HASH), ("type", "t"))),
+    "no blob": host_keys(table(("key", HASH)), table(("key", ""))),
+    "a fingerprint": host_keys(table(("key", HASH), ("fingerprint", HASH)), table(("fingerprint", HASH), ("bits", 1))),
+    "fingerprints that are none": host_keys(
+        *(table(("fingerprint", said)) for said in (HASH.upper(), HASH + "0", HASH[1:], "g" + HASH[1:], "x" * 32))
+    ),
+    "bits": host_keys(
+        *(
+            table(("key", ED25519), ("bits", said))
+            for said in ("2048.0", "0", "007", "", "-1", "x", "1.0.0", ".0", "1.5", "9" * 15, "9" * 16, "1.00", " 1")
+        )
+    ),
+    "a value twice": host_keys(
+        table(("key", HASH), ("key", ED25519), ("fingerprint", ""), ("fingerprint", HASH)),
+        table(("type", "a"), ("type", "b"), ("bits", 1), ("bits", 2), ("key", ED25519), ("key", RSA)),
+    ),
+    "a key twice": host_keys(table(("key", ED25519)) * 2),
+    "values beside tables": host_keys('<elem key="key">x</elem>', table(("key", ED25519)), "<elem>&quot;</elem>"),
+    "tables in a table": host_keys(
+        f'<table key="a"><table key="key"><elem key="type">x</elem></table>{table()}<elem key="key">{RSA}</elem></table>'
+    ),
+    "no values": host_keys("<table/>", '<table key="x"></table>'),
+    "only a value": host_keys('<elem key="key">x</elem>'),
+    "blobs that are too short": host_keys(
+        *(
+            table(("key", b64encode(bytes(3) + data).decode()), ("fingerprint", HASH))
+            for data in (b"", b"\0", b"\0x", b"\1", b"\1x", b"\1xy", b"\2xy", b"\2xyz")
+        )
+    ),
+    "types in blobs": host_keys(
+        *(table(("key", blob(b"x" * n)), ("fingerprint", HASH)) for n in (0, 1, 126, 127, 128))
+    ),
+    "as many as are kept": host_keys(table(("fingerprint", HASH)) * 500),
+}
+"""What servers say of their keys."""
+ODD_HOST_KEYS = {
+    "only text": host_keys(output=f"\n  2048 {':'.join(['ab'] * 16)} (RSA)\n  256 SHA256:{'A' * 43} (ECDSA)"),
+    "no text": host_keys(output=""),
+    "two results": host_keys(table(("key", RSA))) + host_keys(table(("key", ED25519))),
+    "algorithms, too": host_keys(table(("key", RSA)))
+    + script("ssh2-enum-algos", '<table key="encryption_algorithms"><elem>arcfour</elem></table>'),
+    "a finding, too": host_keys(table(("key", RSA))) + VULNERABLE,
+    "a reference in the script's name": host_keys(table(("key", RSA))).replace("hostkey", "hostke&#121;"),
+    "a reference in a name": host_keys(table(("key", RSA))).replace('"key"', '"ke&#121;"'),
+    "a reference in a type": host_keys(table(("key", RSA), ("type", "s&sh"))),
+    "an escape in a type": host_keys(table(("key", RSA), ("type", "\\xC3\\xA4"))),
+    "a line's end": host_keys(table(("key", RSA + "\n"), ("fingerprint", HASH))),
+    "base64 that is invalid": host_keys(table(("key", "AAAA!" + RSA[5:]), ("fingerprint", HASH))),
+    "base64 without its end": host_keys(table(("key", RSA[:-1]), ("fingerprint", HASH))),
+    "base64 with too much at its end": host_keys(table(("key", ED25519 + "===="), ("fingerprint", HASH))),
+    "padding within": host_keys(table(("key", ED25519 + "AA==" + ED25519), ("fingerprint", HASH))),
+    "bits that are lost": host_keys(table(("key", blob(rest=b"xxx")[:-3] + "B=="))),
+    "a type in a blob with a control character": host_keys(table(("key", blob(b"a\x1cb")))),
+    "a type in a blob that is not ASCII": host_keys(table(("key", blob(b"\xff")), ("fingerprint", HASH))),
+    "more than are kept": host_keys(table(("fingerprint", HASH)) * 501),
+}
+"""Likewise, left to Python."""
 CASES = {
     "everything": EVERYTHING,
     "nothing": "<host/>",
@@ -330,6 +417,9 @@ CASES = {
     "a title beside others": host(
         ports(port(title("a") + script("http-server-header", "<elem>S</elem>") + script("x")))
     ),
+    **{f"host keys: {what}": host(ports(port(said, 22))) for what, said in HOST_KEYS.items()},
+    **{f"host keys that are odd: {what}": host(ports(port(said, 22))) for what, said in ODD_HOST_KEYS.items()},
+    "host keys of a host": host(f"<hostscript>{host_keys(table(('key', ED25519)))}</hostscript>"),
     "a certificate": host(ports(port(SERVICE + CERT))),
     "a certificate without a service": host(ports(port(CERT))),
     "a certificate on a closed port": host(ports(port(SERVICE + CERT, state='state="closed"'))),
@@ -385,6 +475,61 @@ def test_every_case_gives_the_same_records(case, look):
     assert both.same(data) == (case not in ODD)
     both.same(data)  # now it is known
     Both(LOOKS[look], history=False).same(data)
+
+
+def asked(data: str) -> object:
+    """Places of the records of a host that compiled code leaves to Python."""
+    made = Both().compiled.mapper._usual.records(Host(0, Frame("host", 0, len(data), data.encode()), iter(())))
+    assert made
+    return made.said.get("asked")
+
+
+@pytest.mark.parametrize("what", HOST_KEYS)
+def test_no_python_is_asked_for_usual_host_keys(what):
+    assert asked(CASES[f"host keys: {what}"]) is None
+
+
+@pytest.mark.parametrize("what", ODD_HOST_KEYS)
+def test_python_is_asked_for_odd_host_keys(what):
+    assert asked(CASES[f"host keys that are odd: {what}"]) == [0]
+
+
+def test_host_keys_are_what_they_are_in_python():
+    record = loads(Both().compiled.records(CASES["host keys: as nmap 7 writes them"].encode(), 0)[0][0])
+    digest = md5(b64decode(ED25519), usedforsecurity=False).digest().hex(":")
+    sha = b64encode(sha256(b64decode(ED25519)).digest()).decode().rstrip("=")
+    key = {"bits": 256, "md5": digest, "sha256": f"SHA256:{sha}", "type": "ssh-ed25519"}
+    assert record["nmap"]["ssh"]["host_key"][1] == key
+
+
+def test_keys_of_any_length_are_hashed_and_decoded_alike():
+    said = [table(("key", blob(b"k", bytes(n * m & 255 for m in range(1, n + 1))))) for n in range(1, 330)]
+    both = Both()
+    for some in (said[:200], said[200:]):
+        data = host(ports(port(host_keys(*some), 22)))
+        assert asked(data) is None
+        assert both.same(data.encode())
+
+
+WORD = st.one_of(
+    st.builds(blob, st.sampled_from([b"ssh-rsa", b"ecdsa-sha2-nistp256", b"", b"x", b"\n"]), st.binary(max_size=150)),
+    st.text("AB+/=z09", max_size=9).map("AAAA".__add__),
+    st.sampled_from([HASH, "x", "", "2048", "256.0", ED25519[:-1], ED25519 + "=", RSA]),
+)
+HOST_KEY = st.lists(
+    st.tuples(
+        st.sampled_from(["key", "key", "type", "bits", "fingerprint", "x"]),
+        st.lists(WORD, min_size=1, max_size=2).map(" ".join),
+    ),
+    max_size=5,
+).map(lambda said: table(*said))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.one_of(HOST_KEY, st.just("<elem>x</elem>")), max_size=4), st.booleans())
+def test_whatever_a_server_says_of_its_keys_it_gives_the_same_records(said, page):
+    data = host(ports(port((title("a") if page else "") + host_keys(*said), 22)))
+    assert Both().same(data.encode())
 
 
 def test_a_port_is_as_large_as_a_record_may_be_with_all_that_is_filled_in(tmp_path):
