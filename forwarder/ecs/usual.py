@@ -50,8 +50,8 @@ class Found(NamedTuple):
     """What compiled code made of a host."""
 
     said: dict[str, Any]
-    """What counting and comparing it takes: `facts` (ECS's of the host), `time`, `open` (number of ports); where nmap
-    gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in nmap.host.port), `others`
+    """What counting and comparing it takes: `facts` (ECS's of the host), `time`, `open` (number of ports), `records`
+    (likewise); where nmap gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in nmap.host.port), `others`
     (ports with records that are not open, as JSON of history.Seen) and `asked` (places of the records that Python
     finishes, as something understands their scripts)."""
     seen: bytes
@@ -115,12 +115,13 @@ class Usual:
         made = fast.records(host.data, self._scan, host.ordinal, encode(target))
         if not made:
             return None
-        records, seen, last = made.rsplit(b"\n", 2)
-        said = loads(last)
-        lines = Lines(records + b"\n", records.count(b"\n") + 1)
-        if said["facts"]["ip"][0] != ip or (len(records) > LONGEST and max(map(len, lines)) > LONGEST):
+        last = made.rindex(b"\n")
+        end = made.rindex(b"\n", 0, last) + 1
+        said = loads(made[last:])
+        lines = Lines(made[:end], said["records"])
+        if said["facts"]["ip"][0] != ip or (end > LONGEST and max(map(len, lines)) > LONGEST):
             return None
-        return Found(said, seen, target, lines)
+        return Found(said, made[end:last], target, lines)
 
 
 def template(record: dict[str, Any], nmap: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -91,6 +91,9 @@ fn said(subject: &Subject, facts: &Members, ports: &Ports, asked: &[u8], groups:
             put(out, b"{", &[&ports.others]);
             close(out, b'}');
         }
+        key(out, "records");
+        print(out, ports.recorded + 1);
+        out.push(b',');
         key(out, "time");
         out.extend_from_slice(&subject.time);
         Ok(())
