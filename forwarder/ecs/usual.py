@@ -51,9 +51,9 @@ class Found(NamedTuple):
 
     said: dict[str, Any]
     """What counting and comparing it takes: `facts` (ECS's of the host), `time`, `open` (number of ports), `records`
-    (likewise); where nmap gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in nmap.host.port), `others`
-    (ports with records that are not open, as JSON of history.Seen) and `asked` (places of the records that Python
-    finishes, as something understands their scripts)."""
+    (their number); where nmap gives them `state`, `reason`, `end`, `timed_out`; where there are any, `group` (as in
+    nmap.host.port), `others` (ports with records that are not open, as JSON of history.Seen) and `asked` (places of the
+    records that Python finishes, as something understands their scripts)."""
     seen: bytes
     """Open ports, as Asset.packed."""
     target: dict[str, Any]
@@ -98,7 +98,7 @@ class Usual:
             encode(scanned) if scanned else b"",
             *only,
         )
-        names = registry.TITLES, registry.HOST_KEYS, registry.READERS, registry.PARTS
+        names = registry.TITLES, registry.SERVERS, registry.HOST_KEYS, registry.READERS, registry.PARTS
         lists = facts, _pieces(port), _pieces(host), *names
         self._scan = b"".join(map(_list, lists))
 

@@ -76,6 +76,7 @@ READERS: Final[dict[str, Reader]] = {
 """Script → what understands it."""
 READERS.update(dict.fromkeys(LIBRARY, vulns.library))
 TITLES: Final = tuple(name for name, read in READERS.items() if read is http.title)
+SERVERS: Final = tuple(name for name, read in READERS.items() if read is http.server)
 HOST_KEYS: Final = tuple(name for name, read in READERS.items() if read is ssh.hostkey)
 LIKELY = re.compile(r"vuln|cve-?[0-9]{4}|ms[0-9]{2}-[0-9]{3}")
 """In the names of most scripts that use that library, of nmap and of others."""

@@ -170,6 +170,10 @@ def host_keys(*tables: str, output: str = "x") -> str:
     return script("ssh-hostkey", "".join(tables), output)
 
 
+def server(*names: str) -> str:
+    return script("http-server-header", "".join(f"<elem>{name}</elem>" for name in names))
+
+
 def blob(kind: bytes = b"ssh-rsa", rest: bytes = b"x" * 32) -> str:
     """A key of the second protocol, in base64."""
     return b64encode(len(kind).to_bytes(4, "big") + kind + rest).decode()
@@ -318,6 +322,28 @@ ODD_HOST_KEYS = {
     "more than are kept": host_keys(table(("fingerprint", HASH)) * 501),
 }
 """Likewise, left to Python."""
+SERVERS = {
+    "a name": server("Apache/2.4 (Debian)"),
+    "several, and one twice": server("nginx", " A\tb  c ", "", "nginx", "&lt;x&gt;"),
+    "names with keys": script("http-server-header", '<elem key="Server">a</elem><elem key="&quot;">b</elem>'),
+    "a name in a table, too": script("http-server-header", "<table><elem>x</elem></table><elem>y</elem>"),
+    "nothing": server(""),
+    "long names": server("a" * 999 + " b", "ä" * 1000 + "b", "ab " * 700, "\u4e2d" * 1999 + " x"),
+    "white space of all kinds": server("\xa0a\x85\u2028b\u3000", "\u200bx\ufeff", "a b"),
+    "a title, too": title("ä \u2003 b", "/\xa0") + server("S"),
+    "no title, too": title(" ") + server("S"),
+    "host keys, too": server("S") + host_keys(table(("key", ED25519))),
+    "as many as are kept": server(*map(str, range(500))),
+}
+"""What web servers call themselves."""
+ODD_SERVERS = {
+    "only text": script("http-server-header", output="nginx"),
+    "a table": script("http-server-header", '<table key="Server"><elem>a</elem></table>'),
+    "a name that is escaped": server("\\xC3\\xA4"),
+    "two results": server("a") + server("b"),
+    "more than are kept": server(*map(str, range(501))),
+}
+"""Likewise, left to Python."""
 CASES = {
     "everything": EVERYTHING,
     "nothing": "<host/>",
@@ -414,9 +440,17 @@ CASES = {
     ),
     "a title with much white space": host(ports(port(title("a" + " " * 2500 + "b")))),
     "a title of white space": host(ports(port(title(" \n\t ")))),
-    "a title beside others": host(
-        ports(port(title("a") + script("http-server-header", "<elem>S</elem>") + script("x")))
+    "a title beside others": host(ports(port(title("a") + script("ftp-anon", "<elem>S</elem>") + script("x")))),
+    "titles beyond ASCII": host(
+        ports(port(title("ä\u2003 b")), port(title("é" * 1001), 81), port(title("\u4e2d " * 2000, "\x85ü"), 82))
     ),
+    "words beyond ASCII": host(ports(port(f'<service name="x" product="{"ä" * 990}" version="\u4e2d\U0001f600"/>'))),
+    "a service beyond ASCII": host(ports(port('<service name="Ä"/>'))),
+    "a name beyond ASCII": host(name=PTR % "Ä.example"),
+    "a character that XML has not": host(ports(port(title("\ufffe")))),
+    "a server of a host": host(f"<hostscript>{server('a')}</hostscript>"),
+    **{f"servers: {what}": host(ports(port(said))) for what, said in SERVERS.items()},
+    **{f"servers that are odd: {what}": host(ports(port(said))) for what, said in ODD_SERVERS.items()},
     **{f"host keys: {what}": host(ports(port(said, 22))) for what, said in HOST_KEYS.items()},
     **{f"host keys that are odd: {what}": host(ports(port(said, 22))) for what, said in ODD_HOST_KEYS.items()},
     "host keys of a host": host(f"<hostscript>{host_keys(table(('key', ED25519)))}</hostscript>"),
@@ -463,6 +497,9 @@ ODD = {
     "a service with a quote",
     "a system without accuracy",
     "a vendor with references",
+    "a service beyond ASCII",
+    "a name beyond ASCII",
+    "a character that XML has not",
 }
 """Cases that are left to Python."""
 
@@ -484,14 +521,14 @@ def asked(data: str) -> object:
     return made.said.get("asked")
 
 
-@pytest.mark.parametrize("what", HOST_KEYS)
-def test_no_python_is_asked_for_usual_host_keys(what):
-    assert asked(CASES[f"host keys: {what}"]) is None
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith(("host keys:", "servers:"))])
+def test_no_python_is_asked_for_usual_results(case):
+    assert asked(CASES[case]) is None
 
 
-@pytest.mark.parametrize("what", ODD_HOST_KEYS)
-def test_python_is_asked_for_odd_host_keys(what):
-    assert asked(CASES[f"host keys that are odd: {what}"]) == [0]
+@pytest.mark.parametrize("case", [case for case in CASES if " that are odd: " in case])
+def test_python_is_asked_for_odd_results(case):
+    assert asked(CASES[case]) == [0]
 
 
 def test_host_keys_are_what_they_are_in_python():
@@ -634,13 +671,15 @@ def parts(*kinds: st.SearchStrategy[str], most: int = 3) -> st.SearchStrategy[st
 
 
 TEXT = either(
-    *("x", "", "A b", "&quot;", "\\", "&#10;", "&amp;lt;", "y" * 600, "&#120;", "-", "\\xC3\\xA4", "\\x00"), odd=("ü",)
+    *("x", "", "A b", "&quot;", "\\", "&#10;", "&amp;lt;", "y" * 600, "&#120;", "-", "\\xC3\\xA4", "\\x00"),
+    *("ü", "\xa0\u2003x\u2028", "é" * 1100, "a \u4e2d" * 400, "\U0001f600", "\x85", "\ufeff"),
+    odd=("\ufffe",),
 )
 NUMBER = either("1", "0", "007", "95", "100", "", odd=("-1", "x", "65536", "99999999999999999"))
 ADDRESS = either("10.0.0.1", "10.0.0.2", "192.0.2.9", odd=("01.2.3.4", "", "10.0.0.&#49;"))
 ADDRESS_6 = either("2001:db8::1", "2001:DB8:0::1", "fe80::1", "1:0:0:2:0:0:0:3", odd=("::1", "fe80::1%eth0"))
 MAC = either("aa:bb:cc:dd:ee:ff", "AA-BB-CC-DD-EE-FF", "00:00:00:00:00:01", odd=("aa:bb",))
-NAME = either("a.example", "A.example.", "b", ".", "x" * 256, "", odd=("10.0.0.1", "a&#46;b", "a&quot;b"))
+NAME = either("a.example", "A.example.", "b", ".", "x" * 256, "", odd=("10.0.0.1", "a&#46;b", "a&quot;b", "ä.example"))
 STATE = either("open", "closed", "filtered", "open|filtered", "", "unfiltered", odd=("op&#101;n",))
 REASON = either("reset", "no-response", "", odd=("res&#101;t",))
 ELEM = st.tuples(attributes(key=either("title", "redirect_url", "titl&#101;", "", "state")), TEXT).map(

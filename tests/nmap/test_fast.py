@@ -107,8 +107,27 @@ def test_threads_read_hosts_at_the_same_time():
     assert all(found)
 
 
+@pytest.mark.parametrize(
+    "text", ["ä", "\u4e2d\u6587 &amp; x", "\U0001f600\\", "\x80\x85\xa0", "\u2028\u3000", "\ufeff", "\ufffd\ufffc"]
+)
+@pytest.mark.parametrize(
+    "place", ["a &amp; b", "A &quot;V&quot;", "a.example", "9 &lt;x&gt;", "line&#xa;", "a\nb", "Linux 5"]
+)
+def test_characters_beyond_ascii_are_read_alike(place, text, monkeypatch):
+    data = RICH.replace(b"FE80:0:0::1%eth0", b"FE80:0:0::1").decode()
+    assert place in data
+    assert same(data.replace(place, text, 1).encode(), monkeypatch)
+
+
+@pytest.mark.parametrize("text", [b"\xe4", b"\xc3", b"\xed\xa0\x80", b"\xc0\xbc", b"\xf5\x80\x80\x80"])
+def test_what_is_not_utf_8_is_left_to_python(text):
+    assert fast.host(RICH.replace(b"FE80:0:0::1%eth0", b"FE80:0:0::1").replace(b"<elem>z", b"<elem>" + text)) is None
+    assert fast.port(b'<port protocol="tcp" portid="1"><owner name="' + text + b'"/></port>') is None
+
+
 ODD = {
-    "another encoding": ("a.example", "\xe4.example"),
+    "a character that XML has not": ("a.example", "a\ufffe.example"),
+    "the other that it has not": ("<elem>z", "<elem>\uffff"),
     "bytes of UTF-8": ("a.example", "&#xc3;&#xa4;.example"),
     "a control character": ("a.example", "a&#x1;b"),
     "an entity of its own": ("a.example", "&own;"),
@@ -196,7 +215,7 @@ def test_whatever_is_done_to_a_host_it_is_read_alike_or_left(data):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    name=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=30),
+    name=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=30),
     number=st.integers(-1, 70000),
     time=st.integers(0, 1 << 40),
     rtt=st.from_regex(r"-?[0-9]{1,11}(\.[0-9]{1,10})?", fullmatch=True),

@@ -4,7 +4,7 @@ use crate::json::{self, close, key, list, object, print, string, Members, Out};
 use crate::port::{cpes, dicts, port, Port};
 use crate::script::Scripts;
 use crate::values::{add, address, digits, entry, mac, slots, take, write, Kind, Table};
-use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
+use crate::xml::{characters, Cursor, Odd, Raw, Result, Tag, NOTHING};
 
 const HOST: Table = &[
     ("comment", "comment", Kind::Text),
@@ -193,6 +193,7 @@ pub fn member(name: &str, text: Raw, out: &mut Out) -> Result<()> {
 
 /// Read a host, given by its bytes.
 pub fn parse<'a>(data: &'a [u8], scripts: Scripts<'a>) -> Result<Host<'a>> {
+    characters(data)?;
     let mut cursor = Cursor::new(data);
     let tag = cursor.start()?;
     if tag.name != b"host" {
@@ -312,7 +313,8 @@ fn host_scripts<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, host: &mut Host<'a>) 
         _ => Err(Odd),
     })?;
     host.scripts.write(&mut host.script);
-    host.asked = host.scripts.asked || host.scripts.title.is_some() || host.scripts.host_keys.is_some();
+    let Scripts { asked, title, server, host_keys, .. } = &host.scripts;
+    host.asked = *asked || title.is_some() || server.is_some() || host_keys.is_some();
     Ok(())
 }
 

@@ -3,13 +3,11 @@
 use crate::base64;
 use crate::json::{close, key, list, print, text, Out};
 use crate::md5::md5;
-use crate::script::{clean, row, Rows};
+use crate::script::{clean, row, Rows, MAX_VALUES};
 use crate::sha256::Sha256;
 use crate::values::digits;
 use crate::xml::{Cursor, Raw, Result, NOTHING};
 
-/// Keys kept of a server.
-const MAX_VALUES: usize = 500;
 /// What a key of the second protocol begins with: the length of its type.
 const BEGINNING: &[u8] = b"AAAA";
 const LONGEST_TYPE: usize = 127;
@@ -79,8 +77,8 @@ fn host_key([bits, fingerprint, key_text, kind]: [&[u8]; 4], out: &mut Out) -> O
         text(out, &[b"SHA256:", &base64::encoded(&Sha256::new(data).digest())[..]].concat());
     }
     let kind = match &blob {
-        Some((_, own)) if kind.is_empty() => clean(own),
-        _ => clean(kind),
+        Some((_, own)) if kind.is_empty() => clean(own)?,
+        _ => clean(kind)?,
     };
     if !kind.is_empty() {
         key(out, "type");

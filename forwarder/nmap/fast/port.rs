@@ -3,7 +3,7 @@
 use crate::json::{self, close, key, object, string, Out};
 use crate::script::{Rows, Scripts};
 use crate::values::{digits, slots, value, write, Kind, Table, MOST};
-use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
+use crate::xml::{characters, Cursor, Odd, Raw, Result, Tag, NOTHING};
 use std::ops::Range;
 
 const STATE: Table = &[
@@ -46,6 +46,8 @@ pub struct Port<'a> {
     pub asked: bool,
     /// Title of its page, and where that redirects to.
     pub title: Option<[Raw<'a>; 2]>,
+    /// What tells how its web server calls itself.
+    pub server: Option<Rows<'a>>,
     /// What tells the keys of its SSH server.
     pub host_keys: Option<Rows<'a>>,
 }
@@ -88,6 +90,7 @@ pub fn dicts(ports: &[Port], arena: &[u8], out: &mut Out) {
 
 /// Write a port, given by its bytes.
 pub fn read(data: &[u8], out: &mut Out) -> Result<()> {
+    characters(data)?;
     let mut cursor = Cursor::new(data);
     let tag = cursor.start()?;
     if tag.name != b"port" {
@@ -184,6 +187,7 @@ pub fn port<'a>(cursor: &mut Cursor<'a>, tag: Tag<'a>, arena: &mut Out, scripts:
         script,
         asked: scripts.asked,
         title: scripts.title,
+        server: scripts.server,
         host_keys: scripts.host_keys,
     })
 }

@@ -8,7 +8,7 @@ use crate::json::{close, decoded, key, list, object, print, put, text, Members, 
 use crate::port::Port;
 use crate::ports::{name, Ports, PROTOCOLS, UNREMARKABLE};
 use crate::scan::Scan;
-use crate::script::{found, Scripts};
+use crate::script::{first, found, Scripts};
 use crate::subject::{subject, Subject};
 use crate::values::digits;
 use crate::xml::{Odd, Raw, Result, NOTHING};
@@ -192,8 +192,7 @@ fn message(subject: &Subject, port: &Port, out: &mut Out) -> Result<()> {
     }
     words.extend_from_slice(b" on ");
     words.extend_from_slice(&subject.label);
-    words.truncate(SHORT);
-    text(out, &words);
+    text(out, first(std::str::from_utf8(&words).map_err(|_| Odd)?, SHORT).as_bytes());
     out.pop();
     Ok(())
 }

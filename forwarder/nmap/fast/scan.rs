@@ -32,9 +32,9 @@ pub struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Read seven lists of parts; before each list is its length, before each part its own, in four bytes each.
+    /// Read eight lists of parts; before each list is its length, before each part its own, in four bytes each.
     pub fn new(mut data: &'a [u8], target: &'a [u8]) -> Result<Self> {
-        let mut lists: [Vec<&[u8]>; 7] = Default::default();
+        let mut lists: [Vec<&[u8]>; 8] = Default::default();
         for list in &mut lists {
             for _ in 0..length(&mut data)? {
                 let size = length(&mut data)?;
@@ -43,7 +43,7 @@ impl<'a> Scan<'a> {
                 data = rest;
             }
         }
-        let [facts, port, host, titles, host_keys, names, parts] = lists;
+        let [facts, port, host, titles, servers, host_keys, names, parts] = lists;
         let [id, port_id, event_id, host_id, time, source, accuracy, os_types, all, scanned, protocol, only] =
             <[&[u8]; 12]>::try_from(facts).map_err(|_| Odd)?;
         Ok(Scan {
@@ -60,7 +60,7 @@ impl<'a> Scan<'a> {
             only: (protocol, only),
             port: port.try_into().map_err(|_| Odd)?,
             host: host.try_into().map_err(|_| Odd)?,
-            understood: Understood { titles, host_keys, names, parts },
+            understood: Understood { titles, servers, host_keys, names, parts },
             target,
         })
     }

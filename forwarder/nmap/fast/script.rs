@@ -1,19 +1,23 @@
-//! `script` elements, as forwarder/nmap/script.py reads them, and the title of a page, as forwarder/nse/http.py reads it;
+//! `script` elements, as forwarder/nmap/script.py reads them, and of web servers what forwarder/nse/http.py reads in them;
 //! hostkey.rs has the keys of SSH servers, and what other scripts say is told in Python.
 
 use crate::hostkey::ssh;
-use crate::json::{self, close, decoded, key, list, object, string, text, Out};
+use crate::json::{self, close, decoded, key, list, object, string, text, texts, Out};
 use crate::port::Port;
 use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
 
 const MAX_DEPTH: usize = 16;
 const LONGEST: usize = 1000;
+/// Values kept of a list.
+pub const MAX_VALUES: usize = 500;
 
 /// Scripts that something understands.
 #[derive(Default)]
 pub struct Understood<'a> {
     /// Those that tell the title of a page.
     pub titles: Vec<&'a [u8]>,
+    /// Those that tell what a web server calls itself.
+    pub servers: Vec<&'a [u8]>,
     /// Those that tell the keys of an SSH server.
     pub host_keys: Vec<&'a [u8]>,
     /// Others, and parts of the names of others.
@@ -35,6 +39,8 @@ pub struct Scripts<'a> {
     pub asked: bool,
     /// What the only one that tells of a page says: title, and where it redirects to.
     pub title: Option<[Raw<'a>; 2]>,
+    /// What the only one that tells of a web server says.
+    pub server: Option<Rows<'a>>,
     /// What the only one that tells of host keys says.
     pub host_keys: Option<Rows<'a>>,
 }
@@ -51,6 +57,7 @@ impl<'a> Scripts<'a> {
         self.results.clear();
         self.asked = false;
         self.title = None;
+        self.server = None;
         self.host_keys = None;
     }
 
@@ -85,6 +92,9 @@ impl<'a> Scripts<'a> {
         if self.understood.titles.contains(&id.bytes) {
             self.asked |= !told || !plain || self.title.is_some();
             self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
+        } else if self.understood.servers.contains(&id.bytes) {
+            self.asked |= !told || self.server.is_some();
+            self.server = Some(rows);
         } else if self.understood.host_keys.contains(&id.bytes) {
             self.asked |= !told || self.host_keys.is_some();
             self.host_keys = Some(rows);
@@ -163,36 +173,63 @@ pub fn found(port: &Port) -> Result<Option<[Out; 2]>> {
     Ok(page(port)?.zip(keys).map(|(page, keys)| [page, keys]))
 }
 
-/// Return the member `http`, made from the title of a page.
+/// Return the member `http`, made from the title of a page and the server's names.
 fn page(port: &Port) -> Result<Option<Out>> {
+    let [title, redirect] = port.title.unwrap_or([NOTHING; 2]);
+    let said = (clean(&decoded(redirect)?), port.server.map_or(Ok(Some(Vec::new())), servers)?, clean(&decoded(title)?));
+    let (redirect, servers, title) = match said {
+        (Some(redirect), Some(servers), Some(title)) => (redirect, servers, title),
+        _ => return Ok(None),
+    };
     let mut found = Out::new();
-    if let Some([title, redirect]) = port.title {
-        let (title, redirect) = (decoded(title)?, decoded(redirect)?);
-        if [&title, &redirect].iter().any(|text| text.windows(2).any(|two| two == b"\\x")) {
-            return Ok(None); // bytes beyond ASCII
-        }
-        for (name, value) in [("redirect", clean(&redirect)), ("title", clean(&title))] {
-            if !value.is_empty() {
-                key(&mut found, name);
-                text(&mut found, &value);
-            }
-        }
-        if !found.is_empty() {
-            found.pop();
-            found = [b",\"http\":{", &found[..], b"}"].concat();
-        }
+    if !redirect.is_empty() {
+        key(&mut found, "redirect");
+        text(&mut found, &redirect);
+    }
+    texts("server", &servers, &mut found);
+    if !title.is_empty() {
+        key(&mut found, "title");
+        text(&mut found, &title);
+    }
+    if !found.is_empty() {
+        found.pop();
+        found = [b",\"http\":{", &found[..], b"}"].concat();
     }
     Ok(Some(found))
 }
 
-/// Return a value as `clean` in forwarder/nse/results.py does.
-pub fn clean(text: &[u8]) -> Out {
-    let text = &text[..text.len().min(2 * LONGEST)];
-    let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    let mut found = words.collect::<Vec<_>>().join(&b' ');
-    found.truncate(LONGEST);
-    while found.last() == Some(&b' ') {
-        found.pop();
+/// Return what a web server calls itself; None where it is left to Python.
+fn servers((rest, tag): Rows) -> Result<Option<Vec<Out>>> {
+    let (mut found, mut count, mut sure, mut passed) = (Vec::new(), 0, true, Out::new());
+    Cursor::new(rest).children(tag, |cursor, child| {
+        passed.clear();
+        if let Some((_, value)) = row(cursor, child, &mut passed, 1)? {
+            count += 1;
+            match clean(&decoded(value)?) {
+                Some(name) if count <= MAX_VALUES => {
+                    if !name.is_empty() && !found.contains(&name) {
+                        found.push(name);
+                    }
+                }
+                _ => sure = false,
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Some(found).filter(|_| sure && count > 0))
+}
+
+/// Return a value as `clean` in forwarder/nse/results.py does; None for bytes beyond ASCII as nmap writes them.
+pub fn clean(text: &[u8]) -> Option<Out> {
+    if text.windows(2).any(|two| two == b"\\x") {
+        return None;
     }
-    found
+    let text = first(std::str::from_utf8(text).ok()?, 2 * LONGEST);
+    let found = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(first(&found, LONGEST).trim_end().into())
+}
+
+/// Return a text's first characters.
+pub fn first(text: &str, most: usize) -> &str {
+    text.char_indices().nth(most).map_or(text, |(place, _)| &text[..place])
 }

@@ -1,4 +1,4 @@
-//! A cursor over well-formed ASCII XML: elements, attributes, references to ASCII characters, and nothing else.
+//! A cursor over well-formed XML: elements, attributes, references to ASCII characters, and nothing else.
 
 use crate::values::MOST;
 
@@ -10,7 +10,7 @@ pub type Result<T> = std::result::Result<T, Odd>;
 #[derive(Clone, Copy)]
 pub struct Raw<'a> {
     pub bytes: &'a [u8],
-    /// There is no reference in it, and nothing that JSON escapes.
+    /// There is no reference in it, nothing that JSON escapes, and nothing beyond ASCII.
     pub plain: bool,
 }
 
@@ -30,8 +30,8 @@ pub struct Tag<'a> {
     empty: bool,
 }
 
-/// What a byte may be in text: not at all, as it is, escaped in JSON or a reference, or white space that is only text
-/// outside of attributes.
+/// What a byte may be in text: not at all, as it is, escaped in JSON or a reference or part of a character beyond ASCII, or
+/// white space that is only text outside of attributes.
 const NEVER: u8 = 0;
 const PLAIN: u8 = 1;
 const SPECIAL: u8 = 2;
@@ -43,6 +43,11 @@ const KIND: [u8; 256] = {
         kind[byte as usize] = PLAIN;
         byte += 1;
     }
+    let mut byte = 0x80;
+    while byte < kind.len() {
+        kind[byte] = SPECIAL;
+        byte += 1;
+    }
     kind[b'"' as usize] = SPECIAL;
     kind[b'&' as usize] = SPECIAL;
     kind[b'\\' as usize] = SPECIAL;
@@ -51,6 +56,15 @@ const KIND: [u8; 256] = {
     kind[b'\t' as usize] = SPACE;
     kind
 };
+
+/// Find it odd that data is not UTF-8, or has one of two characters of it that XML has not.
+pub fn characters(data: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(data).map_err(|_| Odd)?;
+    if !data.is_ascii() && text.contains(['\u{fffe}', '\u{ffff}'].as_ref()) {
+        return Err(Odd);
+    }
+    Ok(())
+}
 
 impl<'a> Cursor<'a> {
     pub fn new(data: &'a [u8]) -> Self {
