@@ -436,7 +436,12 @@ CASES = {
     "a title with a reference in its name": host(ports(port(title("a").replace("http-title", "http-titl&#101;")))),
     "a title that is escaped": host(ports(port(title("\\xC3\\xA4 \\x00\\x1B \\xFF")))),
     "a long title": host(
-        ports(port(title("a" * 999 + " b")), port(title("ab " * 700), 81), port(title("a" * 1999 + " " * 9), 82))
+        ports(
+            port(title("a" * 999 + " b")),
+            port(title("ab " * 700 + "c" * 9), 81),
+            port(title("a" + " " * 1500 + "b"), 83),
+            port(title("a" * 1999 + " " * 9), 82),
+        )
     ),
     "a title with much white space": host(ports(port(title("a" + " " * 2500 + "b")))),
     "a title of white space": host(ports(port(title(" \n\t ")))),

@@ -93,7 +93,7 @@ impl<'a> Scripts<'a> {
             self.asked |= !told || !plain || self.title.is_some();
             self.title = Some(page.map(|text| text.unwrap_or(NOTHING)));
         } else if self.understood.servers.contains(&id.bytes) {
-            self.asked |= !told || self.server.is_some();
+            self.asked |= self.server.is_some();
             self.server = Some(rows);
         } else if self.understood.host_keys.contains(&id.bytes) {
             self.asked |= !told || self.host_keys.is_some();
@@ -176,7 +176,8 @@ pub fn found(port: &Port) -> Result<Option<[Out; 2]>> {
 /// Return the member `http`, made from the title of a page and the server's names.
 fn page(port: &Port) -> Result<Option<Out>> {
     let [title, redirect] = port.title.unwrap_or([NOTHING; 2]);
-    let said = (clean(&decoded(redirect)?), port.server.map_or(Ok(Some(Vec::new())), servers)?, clean(&decoded(title)?));
+    let said =
+        (clean(&decoded(redirect)?), port.server.map_or(Ok(Some(Vec::new())), servers)?, clean(&decoded(title)?));
     let (redirect, servers, title) = match said {
         (Some(redirect), Some(servers), Some(title)) => (redirect, servers, title),
         _ => return Ok(None),
