@@ -18,6 +18,7 @@ from forwarder.ecs.vulnerabilities import Findings
 from forwarder.history import NO_PORTS, Asset, Change, Seen, Sight, see
 from forwarder.nmap.reader import Host
 from forwarder.nse.registry import certificate_sha256
+from forwarder.nse.results import Facts
 from forwarder.seal.canonical import encode
 
 OS_TYPES: Final = {
@@ -123,7 +124,8 @@ class HostMapper:
         for place in found.said["asked"]:
             lines += made[done:place]
             done = place + 1
-            if whole := usual.finished(made[place]):
+            whole, facts = usual.finished(made[place])
+            if whole:
                 lines.append(whole)
                 continue
             findings = findings or Findings(self._context, ordinal, label(found.said["facts"]))
@@ -134,7 +136,7 @@ class HostMapper:
             if sight and port and "service" in port and (certificate := certificate_sha256(record["nmap"]["script"])):
                 ports = sight.asset.ports if key in sight.asset.ports else sight.others
                 ports[key] = ports[key]._replace(certificate=certificate)
-            lines += self._lines(record, findings, key)
+            lines += self._lines(record, findings, key, facts)
         lines += made[done:]
         return Lines(b"\n".join((*lines, b"")), len(lines))
 
@@ -177,9 +179,11 @@ class HostMapper:
         )
 
     @staticmethod
-    def _lines(record: dict[str, Any], findings: Findings, port: str = "") -> Iterator[bytes]:
+    def _lines(
+        record: dict[str, Any], findings: Findings, port: str = "", facts: Facts | None = None
+    ) -> Iterator[bytes]:
         """Yield a record with what scripts found in it, and the records of their findings."""
-        details = findings.of(record, port) if "script" in record["nmap"] else None
+        details = findings.of(record, port, facts) if "script" in record["nmap"] else None
         yield fit.line(record)
         yield from details or ()
 

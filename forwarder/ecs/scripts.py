@@ -8,7 +8,7 @@ from forwarder.ecs import fit
 from forwarder.nse import smb
 from forwarder.nse.finding import Finding
 from forwarder.nse.registry import read
-from forwarder.nse.results import MAX_VALUES
+from forwarder.nse.results import MAX_VALUES, Facts
 
 PORT: Final = ("tls", "ssh", "http", "login")
 """Families whose facts go under nmap.* of a port as they are."""
@@ -18,13 +18,14 @@ TRUNCATED: Final = "nmap.vulnerability"
 """What nmap.truncated of a port or host names when there are more findings than get records."""
 
 
-def add(record: dict[str, Any]) -> list[Finding]:
+def add(record: dict[str, Any], facts: Facts | None = None) -> list[Finding]:
     """Add what scripts found to a port or host record; return the findings that get records of their own.
 
     Args:
         record: has `nmap.script`, and `nmap.port` if it is a port's.
+        facts: what they found, if it was read already.
     """
-    facts = read(record["nmap"]["script"])
+    facts = read(record["nmap"]["script"]) if facts is None else facts
     if not facts:
         return []
     if "port" in record["nmap"]:

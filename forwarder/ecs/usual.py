@@ -15,6 +15,7 @@ from forwarder.ecs.identity import event_prefix, host_prefix
 from forwarder.nmap import fast, values
 from forwarder.nmap.reader import Host
 from forwarder.nse import registry
+from forwarder.nse.results import Facts
 from forwarder.seal.canonical import encode
 from forwarder.seal.manifest import MAX_RECORD_BYTES
 
@@ -137,21 +138,24 @@ def template(record: dict[str, Any], nmap: dict[str, Any], context: Context) -> 
     return record | common | {"nmap": nmap | within}
 
 
-def finished(line: bytes) -> bytes | None:
-    """Return a port's record with what its scripts found, if all of that goes under `nmap`; else None."""
+def finished(line: bytes) -> tuple[bytes, Facts | None]:
+    """Return a port's record with what its scripts found, if all of that goes under `nmap`.
+
+    Else it is empty, and what they found comes with it if it was read, not to be read again.
+    """
     parts = line.split(MARK)
     if len(parts) == 1:  # it is a host's
-        return None
+        return b"", None
     before, ports, script, after, end = parts
     facts = registry.read(loads(script))
     if not facts:
-        return b"".join(parts)
+        return b"".join(parts), None
     if not facts.keys() <= WITHIN:
-        return None
+        return b"", facts
     found = {family: b',"%s":%s' % (family.encode(), encode(said)) for family, said in scripts.within(facts).items()}
     http, login, ssh, tls = (found.get(family, b"") for family in ("http", "login", "ssh", "tls"))
     made = b"".join((before, http, login, ports, script, ssh, after, tls, end))
-    return made if len(made) <= MAX_RECORD_BYTES else None
+    return made if len(made) <= MAX_RECORD_BYTES else b"", None
 
 
 def _pieces(record: dict[str, Any]) -> list[bytes]:

@@ -10,6 +10,7 @@ from forwarder.ecs.context import Context
 from forwarder.ecs.identity import EventId
 from forwarder.nmap.values import IPV4
 from forwarder.nse.finding import Finding
+from forwarder.nse.results import Facts
 
 MAX_FINDINGS: Final = 50_000
 """Records of findings for one host; the keys of all of them are kept while its records are made."""
@@ -47,15 +48,16 @@ class Findings:
         """Key of event.id → its highest n. Whatever a script names its findings, none has the id of another."""
         self._made = 0
 
-    def of(self, record: dict[str, Any], port: str = "") -> Iterator[bytes] | None:
+    def of(self, record: dict[str, Any], port: str = "", facts: Facts | None = None) -> Iterator[bytes] | None:
         """Put what scripts found into the fields of a record; return the records of their findings, None for none.
 
         Args:
             record: of a port or the host, with `nmap.script`.
             port: `<protocol>/<portid>` of a port.
+            facts: what scripts found, if it was read already.
         """
         related = record["related"]
-        found = scripts.limited(record, scripts.add(record), MAX_FINDINGS - self._made)
+        found = scripts.limited(record, scripts.add(record, facts), MAX_FINDINGS - self._made)
         if not found:
             return None
         self._made += len(found)
