@@ -25,6 +25,7 @@ from forwarder.assets import _asset, _row
 from forwarder.ecs.context import Attributed, Context, Options, Origin
 from forwarder.ecs.hosts import HostMapper
 from forwarder.ecs.tally import Tally
+from forwarder.ecs.usual import Lines
 from forwarder.history import NETWORK, Asset
 from forwarder.nmap import fast, ranges
 from forwarder.nmap.framing import Frame, Framer
@@ -69,7 +70,9 @@ class Side:
     def records(self, data: bytes, ordinal: int) -> tuple[list[bytes], list[tuple[Any, ...]], dict[str, Any]]:
         """Records, assets and totals once a host was read."""
         host = Host(ordinal, Frame("host", 0, len(data), data), iter(()))
-        lines = list(self.mapper._mapped(host) if self.mapped else self.mapper.records(host))
+        made = self.mapper._mapped(host) if self.mapped else self.mapper.records(host)
+        lines = list(made)
+        assert not isinstance(made, Lines) or made.count == len(lines)
         rows = [_row(asset)[:-1] for asset in self.mapper.observed]
         if self.known is not None:
             self.known |= {row[1]: row for row in rows}
