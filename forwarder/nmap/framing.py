@@ -380,9 +380,11 @@ class Framer:
             limit: longest length.
             others: what begins where it was cut.
         """
-        start, end = self._position, self._buffer.find(end_tag, self._position)
+        start = self._position
+        other = others.search(self._buffer, start + 5)  # first: where none of many has an end, each is looked at once
+        end = self._buffer.find(end_tag, start, other.start() if other else len(self._buffer))
         length = end + len(end_tag) - start
-        if end < 0 or length > limit or others.search(self._buffer, start + 5, end):
+        if end < 0 or length > limit:
             return 0
         return 0 if opaque(self._buffer, start, end) or self._buffer.find(b"nmaprun", start, end) >= 0 else length
 
