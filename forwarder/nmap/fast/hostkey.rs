@@ -1,10 +1,10 @@
 //! Host keys of an SSH server, as forwarder/nse/ssh.py reads them from the tables that a script gives.
 
 use crate::base64;
-use crate::json::{close, key, list, print, text, Out};
+use crate::json::{close, key, list, optional, print, text, Out};
 use crate::md5::md5;
 use crate::script::{clean, row, Rows, MAX_VALUES};
-use crate::sha256::Sha256;
+use crate::sha256::{hex, Sha256};
 use crate::values::digits;
 use crate::xml::{Cursor, Raw, Result, NOTHING};
 
@@ -58,7 +58,7 @@ pub fn ssh((rest, tag): Rows) -> Result<Option<Out>> {
 fn host_key([bits, fingerprint, key_text, kind]: [&[u8]; 4], out: &mut Out) -> Option<()> {
     let blob = blob(key_text)?;
     let digest = match &blob {
-        Some((data, _)) => md5(data).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat().into_bytes(),
+        Some((data, _)) => hex::<32>(&md5(data)).to_vec(),
         None => fingerprint.to_vec(),
     };
     if digest.len() != 32 || !digest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
@@ -80,10 +80,7 @@ fn host_key([bits, fingerprint, key_text, kind]: [&[u8]; 4], out: &mut Out) -> O
         Some((_, own)) if kind.is_empty() => clean(own)?,
         _ => clean(kind)?,
     };
-    if !kind.is_empty() {
-        key(out, "type");
-        text(out, &kind);
-    }
+    optional("type", &kind, out);
     close(out, b'}');
     Some(())
 }

@@ -187,6 +187,14 @@ pub fn put(out: &mut Out, first: &[u8], more: &[&[u8]]) {
     more.iter().for_each(|part| out.extend_from_slice(part));
 }
 
+/// Write a member that is a text without references; none when it is empty.
+pub fn optional(name: &str, value: &[u8], out: &mut Out) {
+    if !value.is_empty() {
+        key(out, name);
+        text(out, value);
+    }
+}
+
 /// Write a member that is a list of texts without references; none when there are none.
 pub fn texts(name: &str, values: &[Out], out: &mut Out) {
     if !values.is_empty() {

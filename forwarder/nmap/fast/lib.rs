@@ -1,7 +1,8 @@
 //! The usual hosts of an nmap scan, in compiled code: the same dicts as forwarder/nmap/host.py and port.py give, and the
 //! same records as forwarder/ecs/hosts.py makes of them, as JSON. Whatever is not usual - an element or attribute that is
 //! not in the tables, a value of the wrong type, XML that is not well-formed, a port twice - is `Odd` and left to them,
-//! which know what to do with it; so there is nothing here that decides how odd input is read.
+//! which know what to do with it; so there is nothing here that decides how odd input is read. Likewise where hosts begin and
+//! end, which forwarder/nmap/framing.py finds.
 //!
 //! No crates, and no unsafe code but where it is called from outside.
 

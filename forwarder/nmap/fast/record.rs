@@ -4,7 +4,7 @@
 //! each of these, in the order that canonical JSON has them in. What it says of the address (`nmap.target`) is given, too.
 
 use crate::host::{member, parse, Class, Host, Match};
-use crate::json::{close, decoded, key, list, object, print, put, text, Members, Out};
+use crate::json::{close, decoded, key, list, object, optional, print, put, text, Members, Out};
 use crate::port::Port;
 use crate::ports::{name, Ports, PROTOCOLS, UNREMARKABLE};
 use crate::scan::Scan;
@@ -141,10 +141,7 @@ fn port_record(
         put(out, b"\"iana_number\":\"", &[number, b"\","]);
     }
     let kind = lower(service.name)?;
-    if !kind.is_empty() {
-        key(out, "protocol");
-        text(out, &kind);
-    }
+    optional("protocol", &kind, out);
     if !is_ip {
         put(out, b"\"transport\":\"", &[port.protocol.bytes, b"\","]);
     }
@@ -322,10 +319,7 @@ fn os(scan: &Scan, host: &Host, out: &mut Out) -> Result<()> {
         return Err(Odd); // it is compared as it stands
     }
     let family_lower = lower(family)?;
-    if !family_lower.is_empty() {
-        key(out, "family");
-        text(out, &family_lower);
-    }
+    optional("family", &family_lower, out);
     member("full", best.name, out)?;
     member("name", family, out)?;
     if let Some(kind) = scan.os_type(&family_lower) {

@@ -2,7 +2,7 @@
 //! hostkey.rs has the keys of SSH servers, and what other scripts say is told in Python.
 
 use crate::hostkey::ssh;
-use crate::json::{self, close, decoded, key, list, object, string, text, texts, Out};
+use crate::json::{self, close, decoded, key, list, object, optional, string, texts, Out};
 use crate::port::Port;
 use crate::xml::{Cursor, Odd, Raw, Result, Tag, NOTHING};
 
@@ -183,15 +183,9 @@ fn page(port: &Port) -> Result<Option<Out>> {
         _ => return Ok(None),
     };
     let mut found = Out::new();
-    if !redirect.is_empty() {
-        key(&mut found, "redirect");
-        text(&mut found, &redirect);
-    }
+    optional("redirect", &redirect, &mut found);
     texts("server", &servers, &mut found);
-    if !title.is_empty() {
-        key(&mut found, "title");
-        text(&mut found, &title);
-    }
+    optional("title", &title, &mut found);
     if !found.is_empty() {
         found.pop();
         found = [b",\"http\":{", &found[..], b"}"].concat();

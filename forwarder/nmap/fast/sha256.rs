@@ -21,6 +21,16 @@ pub struct Sha256 {
     length: usize,
 }
 
+/// Return a digest of half so many bytes in hexadecimal.
+pub fn hex<const N: usize>(digest: &[u8]) -> [u8; N] {
+    let mut found = [0; N];
+    for (place, byte) in digest.iter().enumerate() {
+        found[2 * place] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        found[2 * place + 1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    found
+}
+
 impl Sha256 {
     pub fn new(data: &[u8]) -> Self {
         let mut begun = Sha256 { state: START, block: [0; 64], length: 0 };
@@ -43,12 +53,7 @@ impl Sha256 {
 
     /// Return the digest in hexadecimal.
     pub fn hex(self) -> [u8; 64] {
-        let mut found = [0; 64];
-        for (place, byte) in self.digest().iter().enumerate() {
-            found[2 * place] = b"0123456789abcdef"[usize::from(byte >> 4)];
-            found[2 * place + 1] = b"0123456789abcdef"[usize::from(byte & 15)];
-        }
-        found
+        hex(&self.digest())
     }
 
     /// Return the digest.
