@@ -105,6 +105,8 @@ class Usual:
 
     def records(self, host: Host) -> Found | None:
         """Return the records of a host; None for one that is not usual."""
+        if not fast.COMPILED:
+            return None
         address = ADDRESS.search(host.data)  # the first, which nearly always is the one that the host is known by
         if not address:
             return None
