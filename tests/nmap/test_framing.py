@@ -250,6 +250,21 @@ def test_nothing_but_beginnings_takes_no_quadratic_time():
         frames(token * 40_000)
 
 
+def test_an_end_is_not_looked_for_behind_the_next_beginning():
+    looked = []
+
+    class Watched(bytes):
+        def find(self, what, start, end):
+            looked.append(end - start)
+            return super().find(what, start, end)
+
+    for end_tag, token, others in ((b"</host>", b"<host>", framing.HOST), (b"</port>", b"<port ", framing.NOT_IN_PORT)):
+        framer = Framer(BytesIO())
+        framer._buffer = Watched(token * 1000)
+        assert framer._plain(end_tag, framing.SPLIT, others) == 0
+    assert looked == [6, 6]
+
+
 @pytest.mark.parametrize(
     "subset", [b'<!ENTITY a "b">', b'<!ENTITY a "<nmaprun>">', b'<!ENTITY a "]>">', b'\n<!ENTITY % p "x">\n']
 )
