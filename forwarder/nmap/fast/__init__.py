@@ -1,7 +1,7 @@
 """Usual hosts in compiled code, where it was built (hatch_build.py does, with rustc); lib.rs says what is usual.
 
-What it gives, forwarder.nmap.host and port give, too, and forwarder.ecs.hosts, and the same: they alone say what a
-host's facts and records are. Without the library all goes through them.
+What it gives, forwarder.nmap.host, port and framing give, too, and forwarder.ecs.hosts, and the same: they alone say
+what a host's facts and records are, and where it ends. Without the library all goes through them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MORE: Final[dict[str, list[Any]]] = {
     "make_records": [c_char_p, c_size_t, c_size_t, c_char_p, c_size_t],
     "find_hosts": [c_size_t, c_size_t],
 }
-"""Function of the library → types of what it takes beside an element."""
+"""Function of the library → types of what it takes beside an element or a part of a scan."""
 
 Host = tuple[dict[str, Any], list[dict[str, Any]]]
 """A host, as `forwarder.nmap.host.host` returns it, and its ports, as `forwarder.nmap.port.port` returns them."""
